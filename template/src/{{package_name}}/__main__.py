@@ -1,0 +1,23 @@
+"""Entry point of `python src/main.py`, `python -m <package>` and the console script."""
+
+import sys
+from collections.abc import Sequence
+
+from .utils.errors import UserError
+from .utils.paths import project_root
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    try:
+        project_root()  # loads .env, whose thread limits torch and numpy read when they are imported
+
+        from .cli import CLI
+
+        CLI(args)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

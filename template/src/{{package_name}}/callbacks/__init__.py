@@ -1,0 +1,1 @@
+"""Callbacks: what happens at fixed moments of a run."""

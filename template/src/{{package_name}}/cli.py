@@ -1,0 +1,164 @@
+"""The command line: LightningCLI with default configs, run directories and checkpoints found by name."""
+
+import logging
+import re
+import sys
+import warnings
+from argparse import ArgumentError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from .callbacks.progress import ProgressBar
+from .callbacks.run import BestCheckpoint, PredictionWriter, SaveConfig
+from .utils.errors import UserError
+from .utils.explain import explain
+from .utils.paths import new_run_id, project_root, shown
+from .utils.runs import check_checkpoint, commit_all, find_checkpoint
+
+# No advice for its reader: workers only slow down data that is in memory, and the other comes from within Lightning.
+warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec", FutureWarning)
+# Advertisements for other products
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip: " not in record.getMessage())
+
+
+class CLI(LightningCLI):
+    """The project's command line. Every sub-command works in a run directory, `logs/<name>/<run id>`.
+
+    Takes the arguments, `sys.argv[1:]` if None, and raises UserError if they, a dataset or a checkpoint is wrong.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        self.root = project_root()
+        try:
+            super().__init__(
+                save_config_callback=SaveConfig,
+                parser_kwargs={"fit": {"fit_options": True}},
+                auto_configure_optimizers=False,  # the modules do: how long a schedule is, only the trainer knows
+                args=list(sys.argv[1:] if args is None else args),
+            )
+        except MisconfigurationException as error:
+            raise UserError(" ".join(str(error).split())) from error
+
+    def init_parser(self, fit_options: bool = False, **kwargs: Any) -> LightningArgumentParser:
+        """Raise errors instead of printing them with the usage, and add the options that only `fit` has."""
+        parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
+        if fit_options:
+            self.fit_parser = parser
+            actions = {"test_after_fit": "Test the best checkpoint after", "git_commit_before_fit": "Commit all before"}
+            for name, description in actions.items():
+                parser.add_argument(f"--{name}", type=bool, default=False, help=f"{description} training.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of all sub-commands, and link what is declared once to where it is used."""
+        parser.add_argument("--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>.")
+        parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
+        parser.add_class_arguments(BestCheckpoint, "checkpoint")
+        parser.link_arguments("checkpoint.monitor", "model.init_args.monitor")
+        parser.link_arguments("checkpoint.mode", "model.init_args.mode")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse the arguments after the default configs, which are implicit first `-c` files."""
+        alias = "--trainer.logger.name"  # the same as --name, so that it works with every logger and with none
+        args = [arg.replace(alias, "--name", 1) if arg.split("=")[0] == alias else arg for arg in args]
+        start = next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
+        if start:
+            configs = [self.root / "configs" / name for name in ("default.yaml", "local.yaml")]
+            args[start:start] = [arg for path in configs if path.exists() for arg in ("-c", str(path))]
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise UserError(explain(str(error), self.fit_parser.get_defaults(skip_validation=True).keys())) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep Lightning from letting the checkpoint's hyperparameters win over configs and command line."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the checkpoint and the run's directory, and point the loggers there."""
+        config = self.config[self.subcommand]
+        if config.ignore_warnings:
+            warnings.simplefilter("ignore")
+        given = config.clone()
+        loggers = _logger_arguments(config)
+        self.name = str(config.name or _first(loggers, "name", but="lightning_logs") or "default")
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise UserError(f"name is {self.name}, but must be letters, digits, '_', '-' and '.' alone")
+        logs = _first(loggers, "save_dir", but="logs") or config.trainer.default_root_dir or self.root / "logs"
+        run_id = _first(loggers, "id") or _first(loggers, "version")
+        self.run_id = str(run_id or new_run_id())
+        self.directory = Path(logs).absolute() / self.name / self.run_id
+        if self.subcommand != "fit":
+            config.ckpt_path = config.ckpt_path or "best"
+        if config.ckpt_path in ("best", "last"):
+            config.ckpt_path = str(find_checkpoint(self.directory.parent, str(run_id or "*"), config.ckpt_path))
+            rank_zero_info(f"Checkpoint: {shown(config.ckpt_path)}")
+        if self.subcommand != "fit":  # beside the checkpoint's run, without touching its files
+            folder = Path(config.ckpt_path).absolute().parent
+            run = folder.parent if folder.name == "checkpoints" else self.directory
+            self.run_id = run.name
+            self.directory = run / f"{self.subcommand}-{new_run_id()}"
+        for args in loggers:
+            if "id" in args:  # Weights & Biases has its own names and ids, and makes its own folder
+                place = {"name": self.name, "id": self.run_id, "version": None, "save_dir": str(self.directory)}
+            else:
+                place = {"name": "", "version": self.directory.name, "save_dir": str(self.directory.parent)}
+            for key in place.keys() & args.keys():
+                args[key] = place[key]
+        config.trainer.default_root_dir = str(self.directory)
+        self.save_config_kwargs = {"given": given, "directory": self.directory}
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the callbacks that every run has, as far as the trainer's switches allow."""
+        config = self.config_init[self.subcommand]
+        self.checkpoint: BestCheckpoint = config.checkpoint
+        self.checkpoint.dirpath = str(self.directory / "checkpoints")
+        trainer = config.trainer
+        callbacks = trainer.callbacks or []
+        callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+        has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
+        if trainer.enable_checkpointing is not False and not trainer.barebones:
+            callbacks.append(self.checkpoint)
+        if trainer.enable_progress_bar is not False and not trainer.barebones and not has_bar:
+            callbacks.append(ProgressBar())
+        if self.subcommand == "predict":
+            callbacks.append(PredictionWriter(self.directory))
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that does not fit the model before anything is started."""
+        if (path := self.config[self.subcommand].ckpt_path) is not None:
+            check_checkpoint(path, self.model, self.config[self.subcommand].weights_only is not False)
+
+    def before_fit(self) -> None:
+        """Commit if asked to."""
+        if self.config.fit.git_commit_before_fit:
+            commit_all(self.root, f"{self.name}_{self.run_id}")
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint if asked to."""
+        if self.config.fit.test_after_fit:
+            best = self.checkpoint.best_model_path
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
+            rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (no checkpoint was saved)'}")
+
+
+def _logger_arguments(config: Namespace) -> list[Namespace]:
+    """Return the arguments of each logger in the configuration; those of Lightning's default logger are not there."""
+    loggers = config.trainer.logger
+    loggers = loggers if isinstance(loggers, list) else [loggers]
+    return [logger.init_args for logger in loggers if isinstance(logger, Namespace) and "init_args" in logger]
+
+
+def _first(arguments: list[Namespace], key: str, but: str | None = None) -> Any:
+    """Return the first value of this key that is set and is not the default `but`."""
+    return next((args[key] for args in arguments if args.get(key) not in (None, ".", but)), None)

@@ -1,0 +1,1 @@
+"""Data modules: where batches come from, one dataset a file."""

@@ -1,0 +1,41 @@
+"""Digits: 1,797 handwritten digits of 8x8 pixels, in a file beside this one; source and licence stand next to it."""
+
+import gzip
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch.nn.functional import interpolate
+
+from .in_memory import ImageTensors, InMemoryDataModule, stratified_split
+
+
+class DigitsDataModule(InMemoryDataModule):
+    """Small real data that needs no download.
+
+    The images are UCI's test set, so there is no official split. A fixed choice of 360 images is held out for testing,
+    and `val_size` of the others are for validation.
+
+    Args:
+        image_size: Height and width, in pixels, to which the images are enlarged.
+        val_size: Samples for validation.
+        kwargs: Arguments of InMemoryDataModule.
+    """
+
+    num_classes = 10
+    mean = 0.3053
+    std = 0.3247
+
+    def __init__(self, image_size: int = 28, val_size: int = 180, **kwargs: Any) -> None:
+        super().__init__(val_size=val_size, **kwargs)
+        self.image_size = image_size
+
+    def load(self, train: bool) -> ImageTensors:
+        """Return the 1,437 images for training and validation, or the 360 held out."""
+        text = gzip.decompress(files(__package__).joinpath("digits.csv.gz").read_bytes()).decode()
+        table = torch.tensor([[int(value) for value in line.split(",")] for line in text.splitlines()])
+        images = table[:, :-1].view(-1, 1, 8, 8).float() * (255 / 16)
+        images = interpolate(images, size=self.image_size, mode="bilinear").round().byte()
+        rest, held_out = stratified_split(table[:, -1], 360, seed=0)
+        chosen = rest if train else held_out
+        return ImageTensors(images[chosen], table[chosen, -1])

@@ -1,0 +1,135 @@
+"""Base of the data modules whose images fit into memory."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from ..utils.errors import UserError
+
+Batch = tuple[Tensor, ...]
+
+
+class ImageTensors(TensorDataset):
+    """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return a whole batch at once, so that the loader does not handle samples one by one."""
+        return self[torch.as_tensor(indices)]
+
+
+def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Choose so many samples, of each label the share that it has; return the others' indices and theirs."""
+    # a generator of its own: the same samples are chosen whatever else draws random numbers
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[labels[order].argsort(stable=True)]
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[torch.linspace(0, len(labels) - 1, size).round().long()] = True
+    return order[~chosen], order[chosen]
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collate nothing: the dataset has made the batch."""
+    return batch
+
+
+class InMemoryDataModule(LightningDataModule):
+    """Serves images from memory and prepares each batch on the device.
+
+    A subclass sets the class attributes and implements `load`. The loaders give uint8 images; scaling to [0, 1],
+    augmentation (in training) and normalisation happen on the device, on the whole batch.
+
+    Args:
+        batch_size: Samples per batch and process.
+        num_workers: Worker processes per loader; 0 is fastest for data in memory.
+        val_size: Samples of the training set that are held out for validation.
+        split_seed: Seed of the choice of these samples.
+        max_shift: In training, shift each image by up to so many pixels in each direction.
+    """
+
+    num_classes: int
+    """The command line gives it to the module."""
+    mean: float
+    std: float
+    """Of the training images, whose pixels are in [0, 1]."""
+
+    def __init__(
+        self, batch_size: int = 64, num_workers: int = 0, val_size: int = 5000, split_seed: int = 0, max_shift: int = 0
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.max_shift = max_shift
+
+    @abstractmethod
+    def load(self, train: bool) -> ImageTensors:
+        """Return the official training set, or the official test set."""
+
+    def setup(self, stage: str) -> None:
+        """Load what the stage, `fit`, `validate`, `test` or `predict`, needs."""
+        if stage in ("test", "predict"):
+            self.test_set = self.load(train=False)
+            return
+        images, labels = self.load(train=True).tensors
+        if not 0 < self.val_size < len(labels):
+            raise UserError(
+                f"val_size is {self.val_size}, but must be between 1 and {len(labels) - 1}: "
+                f"the training set has {len(labels)} samples"
+            )
+        train, val = stratified_split(labels, self.val_size, self.split_seed)
+        self.train_set = ImageTensors(images[train], labels[train])
+        self.val_set = ImageTensors(images[val], labels[val])
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.train_set, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.val_set)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.test_set)
+
+    predict_dataloader = test_dataloader
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Turn uint8 images on the device into what the network gets: float32, normalised."""
+        images, labels = batch
+        images = images.float() / 255
+        if self.trainer is not None and self.trainer.training:
+            images = self.augment(images)
+        return (images - self.mean) / self.std, labels
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
+        if not self.max_shift:
+            return images
+        # a shift in affine_grid's units: the image reaches from -1 to 1
+        limit = 2 * self.max_shift / torch.tensor(images.shape[:1:-1], device=images.device)
+        theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
+        theta[:, :, 2] = (2 * torch.rand(len(images), 2, device=images.device) - 1) * limit
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, align_corners=False)
+
+    def _loader(self, dataset: ImageTensors, shuffle: bool = False) -> DataLoader[Batch]:
+        sampler = None
+        if self.trainer is not None and self.trainer.world_size > 1 and not shuffle:
+            # Lightning's sampler would repeat samples until every process has as many, and so distort the metrics
+            world = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+            sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **world)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=as_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )

@@ -1,0 +1,75 @@
+"""MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes and Burges, 1998)."""
+
+import gzip
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..utils.errors import UserError
+from ..utils.paths import project_root, shown
+from .in_memory import ImageTensors, InMemoryDataModule
+
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+class MNISTDataModule(InMemoryDataModule):
+    """The official training set, of which `val_size` images are for validation, and the official test set.
+
+    The four files belong into `mnist/` in the data folder; those that are not there are downloaded.
+
+    Args:
+        data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
+        mirrors: Base URLs to download from, tried in this order.
+        kwargs: Arguments of InMemoryDataModule.
+    """
+
+    num_classes = 10
+    mean = 0.1307
+    std = 0.3081
+
+    def __init__(self, data_dir: str | None = None, mirrors: Sequence[str] = MIRRORS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder = (Path(data_dir) if data_dir else project_root() / "data") / "mnist"
+        self.mirrors = mirrors
+
+    def prepare_data(self) -> None:
+        """Check the four files and download the missing ones; raise UserError if one is wrong or cannot be had."""
+        for name, sha256 in SHA256.items():
+            path = self.folder / name
+            if not path.exists():
+                self._download(name, sha256)
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                raise UserError(f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again")
+
+    def load(self, train: bool) -> ImageTensors:
+        """Return the 60,000 training images, or the 10,000 test images."""
+        part = "train" if train else "t10k"
+        images = self._read(f"{part}-images-idx3-ubyte.gz", header=16).view(-1, 1, 28, 28)
+        return ImageTensors(images, self._read(f"{part}-labels-idx1-ubyte.gz", header=8).long())
+
+    def _download(self, name: str, sha256: str) -> None:
+        import pooch  # only here: every other start is faster without
+
+        failures = []
+        for mirror in self.mirrors:
+            url = mirror.rstrip("/") + "/" + name
+            try:
+                downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+                pooch.retrieve(url, sha256, fname=name, path=self.folder, downloader=downloader)
+                return
+            except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
+                failures.append(f"{url}: {str(error).splitlines()[0]}")
+        raise UserError(f"cannot download {name} ({'; '.join(failures)}): put it into {shown(self.folder)} by hand")
+
+    def _read(self, name: str, header: int) -> torch.Tensor:
+        with gzip.open(self.folder / name) as file:
+            return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8, offset=header)

@@ -1,0 +1,1 @@
+"""Models: plain `torch.nn.Module`s, one a file."""

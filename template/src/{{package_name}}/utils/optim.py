@@ -1,0 +1,42 @@
+"""Optimizers and learning rate schedulers from factories, with what Lightning has to know about them."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+
+
+def configure_optimizers(
+    module: LightningModule,
+    optimizer: OptimizerCallable,
+    lr_scheduler: LRSchedulerCallable | None,
+    monitor: str,
+    mode: str,
+) -> OptimizerLRScheduler:
+    """Build what `LightningModule.configure_optimizers` returns.
+
+    OneCycleLR and CyclicLR step after every batch, all others after every epoch. OneCycleLR without a length spans
+    the whole training. ReduceLROnPlateau follows the monitored metric, in the direction of `mode`.
+    """
+    built = optimizer(module.parameters())
+    if lr_scheduler is None:
+        return built
+    # the class is an argument of the partial that YAML gives, the function of functools.partial(OneCycleLR, …)
+    parts = (getattr(lr_scheduler, "func", lr_scheduler), *getattr(lr_scheduler, "args", ()))
+    given = getattr(lr_scheduler, "keywords", {})
+    extra: dict[str, Any] = {}
+    if OneCycleLR in parts and not given.get("total_steps") and not given.get("epochs"):
+        extra["total_steps"] = int(module.trainer.estimated_stepping_batches)
+    elif ReduceLROnPlateau in parts:
+        extra["mode"] = mode
+    scheduler = lr_scheduler(built, **extra)
+    return {
+        "optimizer": built,
+        "lr_scheduler": {
+            "scheduler": scheduler,
+            "interval": "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch",
+            "monitor": getattr(scheduler, "monitor", monitor),  # Lightning's ReduceLROnPlateau names its own
+        },
+    }

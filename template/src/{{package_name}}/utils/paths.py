@@ -1,0 +1,38 @@
+"""The project's root, and names for what is in it."""
+
+import os
+import secrets
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pyrootutils
+
+from .errors import UserError
+
+
+@cache
+def project_root() -> Path:
+    """Find the project's root and load its `.env`.
+
+    It holds `.project-root`, and is above this file or, if the package was installed as a copy, above the working
+    directory; UserError is raised if neither is so.
+    """
+    for start in (Path(__file__), Path.cwd()):
+        with suppress(FileNotFoundError):
+            return pyrootutils.setup_root(start, indicator=".project-root")
+    raise UserError(f"no .project-root in {Path.cwd()} or above it: run the command inside the project")
+
+
+def shown(path: str | Path) -> str:
+    """Return the path as the user would type it: relative to the working directory where that is shorter."""
+    with suppress(ValueError):  # on another drive
+        relative = os.path.relpath(path)
+        return min(relative, str(path), key=len)
+    return str(path)
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and is unique when several runs start in the same second."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

@@ -1,0 +1,83 @@
+"""What a run starts from: a checkpoint, and code that is committed."""
+
+import subprocess
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from .errors import UserError
+from .paths import shown
+
+
+def find_checkpoint(runs: Path, run_id: str, which: str) -> Path:
+    """Return the `best` or the `last` checkpoint of a run below `logs/<name>`; of the newest one if the id is `*`.
+
+    Raises:
+        UserError: If there is none.
+    """
+    pattern = f"checkpoints/{which}.ckpt"
+    found = list(runs.glob(f"{run_id}/{pattern}"))
+    if not found:
+        others = sorted({path.parents[2].name for path in runs.parent.glob(f"*/*/{pattern}")})
+        hint = f" (runs that have one: {', '.join(others)})" if others else ""
+        raise UserError(
+            f"no {which} checkpoint in {shown(runs / run_id)}{hint}: "
+            "train one with fit, or pass --name <run name> or --ckpt_path <file>"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
+    """See that a checkpoint can be read and has the model's weights; leave folders and addresses to Lightning.
+
+    Raises:
+        UserError: If it is not there, cannot be read, or differs from the model in the name or shape of a weight.
+    """
+    if "://" in str(path) or path == "hpc" or Path(path).is_dir():
+        return
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)["state_dict"]
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {shown(path)}") from None
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{shown(path)} is damaged or is no checkpoint of Lightning's ({reason})") from error
+    own = model.state_dict()
+    shapes = {key: [tuple(s[key].shape) if key in s else "missing" for s in (saved, own)] for key in {**own, **saved}}
+    different = next((key for key, (there, here) in shapes.items() if there != here), None)
+    if different and model.strict_loading and not is_overridden("configure_model", model):
+        there, here = shapes[different]
+        raise UserError(
+            f"{shown(path)} is a checkpoint of another model: {different} is {there} there and {here} in this one; "
+            "pass the configs that it was trained with, or the config.yaml of its run"
+        )
+
+
+@rank_zero_only
+def commit_all(root: Path, message: str) -> None:
+    """Commit all changes below a folder; where there is nothing to commit, say so.
+
+    Raises:
+        UserError: If git refuses, because of a hook or an unknown author, say.
+    """
+
+    def git(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False)
+
+    if git("rev-parse", "--is-inside-work-tree").returncode != 0:
+        rank_zero_info("Git: nothing committed, the project is not in a repository")
+        return
+    done = git("add", "--all", ".")
+    if done.returncode == 0:
+        if git("diff", "--cached", "--quiet").returncode == 0:
+            rank_zero_info("Git: nothing to commit, the working tree is clean")
+            return
+        done = git("commit", "--quiet", "-m", message)
+    if done.returncode != 0:
+        reason = " ".join((done.stderr or done.stdout).split())
+        raise UserError(f"cannot commit before fit ({reason}): mend that, or leave out --git_commit_before_fit")
+    rank_zero_info(f"Git: committed {message}")
