@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .callbacks.progress import ProgressBar
 from .callbacks.run import BestCheckpoint, PredictionWriter, SaveConfig
@@ -26,6 +26,7 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint
 # No advice for its reader: workers only slow down data that is in memory, and the other comes from within Lightning.
 warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec", FutureWarning)
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)  # a run goes on
 # Advertisements for other products
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip: " not in record.getMessage())
 
@@ -67,7 +68,7 @@ class CLI(LightningCLI):
         parser.link_arguments("checkpoint.mode", "model.init_args.mode")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments after the default configs, which are implicit first `-c` files."""
         alias = "--trainer.logger.name"  # the same as --name, so that it works with every logger and with none
         args = [arg.replace(alias, "--name", 1) if arg.split("=")[0] == alias else arg for arg in args]

@@ -32,6 +32,11 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
         super().__init__(filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was best so far if the run goes on in its directory; a new run compares its own epochs."""
+        if state_dict["dirpath"] == self.dirpath:
+            super().load_state_dict(state_dict)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to train beyond the end of the one-cycle schedule of a checkpoint, where PyTorch would fail."""
         super().on_train_start(trainer, pl_module)
@@ -58,7 +63,7 @@ class SaveConfig(SaveConfigCallback):
         self.directory.mkdir(parents=True, exist_ok=True)
         for key in ACTIONS:
             self.given.pop(key, None)
-        self.parser.save(self.given, path, skip_none=False)
+        self.parser.save(self.given, path, skip_unset=False)
         rank_zero_info(f"Run directory: {shown(self.directory)}")
 
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -20,7 +21,8 @@ class ImageTensors(TensorDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch at once, so that the loader does not handle samples one by one."""
-        return self[torch.as_tensor(indices)]
+        chosen = torch.as_tensor(indices)
+        return tuple(tensor[chosen] for tensor in self.tensors)
 
 
 def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -33,7 +35,7 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
     return order[~chosen], order[chosen]
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate nothing: the dataset has made the batch."""
     return batch
 

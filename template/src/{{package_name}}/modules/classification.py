@@ -54,8 +54,8 @@ class ClassificationModule(LightningModule):
         self.mode = mode
         # validate_args and nan_strategy: their checks wait for the device in every step
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.val_acc = self.train_acc.clone()
-        self.test_acc = self.train_acc.clone()
+        self.val_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.test_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_loss = MeanMetric(nan_strategy="disable")
         self.val_acc_best = MaxMetric(nan_strategy="disable")
@@ -65,12 +65,16 @@ class ClassificationModule(LightningModule):
         """Return the logits, float32 of shape (N, num_classes)."""
         return cast("Tensor", self.net(images))
 
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, a scalar, of logits (N, num_classes) and labels (N,)."""
+        return F.cross_entropy(logits, labels)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.loss(logits, labels)
         self.train_acc.update(logits, labels)
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
         return loss
 
@@ -103,5 +107,5 @@ class ClassificationModule(LightningModule):
     def _evaluate(self, batch: Batch, loss: MeanMetric, acc: MulticlassAccuracy) -> None:
         images, labels = batch
         logits = self(images)
-        loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        loss.update(self.loss(logits, labels), weight=len(labels))
         acc.update(logits, labels)

@@ -6,15 +6,16 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from jsonargparse import ArgumentParser
-from jsonargparse.typing import import_object
 
 
 def explain(message: str, options: Iterable[str]) -> str:
     """Return one line that names the key, the value and, from the sub-command's options, the mend."""
     if found := re.match(r"(?:Subcommand .* does not accept option '|unrecognized arguments: --)([\w.]+)", message):
         return f"{found[1]} is not a known key{_nearest(found[1], options)}"
-    if found := re.match(r"the following arguments are required: \w+\.(\w+)", message):
-        return f"{found[1]} is missing: pass a config that has it, such as -c configs/{found[1]}/<name>.yaml"
+    none = r"the following arguments are required: \w+\.(\w+)|Parser key \"(\w+)\":(?s:.)*class_path 'lightning\.L"
+    if found := re.match(none, message):  # the second: a key of a class that was not given
+        key = found[1] or found[2]
+        return f"{key} is missing: pass a config that has it, such as -c configs/{key}/<name>.yaml"
     # the innermost cause is the first one in the text, and the keys that lead to it stand before it
     if found := re.search(r"Option '([^']+)' is not accepted", message):
         key = f"{_path(message[: found.start()])}.{found[1]}"
@@ -49,8 +50,10 @@ def _arguments(message: str, position: int) -> list[str]:
         classes = re.findall(r"class_path='([\w.]+)'", message[position:])[:1]
     if not classes:
         return []
+    module, _, name = classes[-1].rpartition(".")
     parser = ArgumentParser(exit_on_error=False)
-    return ["class_path", "init_args", *parser.add_class_arguments(import_object(classes[-1]), fail_untyped=False)]
+    names = parser.add_class_arguments(getattr(import_module(module), name), fail_untyped=False)
+    return ["class_path", "init_args", *names]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

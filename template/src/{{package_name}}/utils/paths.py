@@ -21,7 +21,7 @@ def project_root() -> Path:
     """
     for start in (Path(__file__), Path.cwd()):
         with suppress(FileNotFoundError):
-            return pyrootutils.setup_root(start, indicator=".project-root")
+            return Path(pyrootutils.setup_root(start, indicator=".project-root"))
     raise UserError(f"no .project-root in {Path.cwd()} or above it: run the command inside the project")
 
 

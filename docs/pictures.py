@@ -1,0 +1,104 @@
+"""Draw the pictures of the README, docs/*.svg, from what the programs really print: python docs/pictures.py"""
+
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from itertools import groupby
+from pathlib import Path
+
+import pexpect  # type: ignore[import-untyped]  # its stubs are a package of their own, for this one import
+import pyte
+from pyte.screens import Char
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS, ROWS = 120, 500  # more rows than any output has, so that nothing scrolls away
+FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+TRAIN = "src/main.py fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml --name exp1 --test_after_fit true"
+
+
+def run(arguments: list[str], cwd: Path, home: Path, answer: bool = False) -> str:
+    """What Python, given these arguments, writes to a terminal; with answer, Enter is pressed whenever it waits."""
+    # Nothing else of the environment: the developer's settings (Git's, Copier's) are found by HOME or other variables
+    env = {
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PATH": os.environ["PATH"],
+        "PROMPT_TOOLKIT_NO_CPR": "1",  # it would ask the terminal where the cursor is, and nobody replies
+        "PYTHONWARNINGS": "ignore:Dirty template changes",  # Copier's, of a working tree that is not committed
+        "TERM": "xterm-256color",
+    }
+    child = pexpect.spawn(
+        sys.executable, arguments, cwd=cwd, env=env, dimensions=(ROWS, COLUMNS), encoding="utf-8", echo=False
+    )
+    output, waits = "", False
+    while True:
+        try:
+            output += child.read_nonblocking(65536, timeout=0.7 if waits else 120)
+            waits = answer  # unless there is more to read
+        except pexpect.TIMEOUT:
+            if not waits:
+                raise
+            child.send("\r")
+            waits = False
+        except pexpect.EOF:
+            break
+    if (status := child.wait()) != 0:  # None if a signal ended it
+        sys.exit(f"{output}\n{shlex.join(arguments)} failed: {status}")
+    return output.replace(str(home), "~")
+
+
+def style(char: Char) -> Style:
+    """The style of a character, in Rich's words."""
+
+    def color(name: str) -> str:
+        if re.fullmatch("[0-9a-f]{6}", name):
+            return f"#{name}"
+        return name.replace("brown", "yellow").replace("bright", "bright_")
+
+    return Style(
+        color=color(char.fg),
+        bgcolor=color(char.bg),
+        bold=char.bold,
+        italic=char.italics,
+        underline=char.underscore,
+        reverse=char.reverse,
+    )
+
+
+def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") -> None:
+    """Write docs/<name>.svg: the command, and the screen after its output, without the lines that match cut."""
+    screen = pyte.Screen(COLUMNS, ROWS)
+    pyte.Stream(screen).feed(f"\x1b[1m$ {command}\x1b[0m\r\n\r\n{output}")
+    lines: list[Text] = []
+    for row in range(ROWS):
+        chars = (screen.buffer[row][column] for column in range(COLUMNS))
+        line = Text.assemble(*(("".join(char.data for char in run), look) for look, run in groupby(chars, style)))
+        line.rstrip()
+        # Of several blank lines in a row one is enough
+        if not re.match(cut, line.plain) and (line or (lines and lines[-1])):
+            lines.append(line)
+    if not lines[-1]:
+        lines.pop()
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(Text("\n").join(lines))
+    svg = console.export_svg(title=title, unique_id=name)
+    # Rich has the browser load its font from another host; the reader's own fonts do as well
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", FONTS)
+    (ROOT / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder).resolve()
+        (home / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
+        output = run(["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"], home, home, answer=True)
+        command = "copier copy ~/copier-lightning my-project"
+        draw("questionnaire", "The questions", command, output, cut=r"Copying from template version|\s+create  ")
+        output = run(shlex.split(TRAIN), home / "my-project", home)
+        draw("training", "The first training run", f"python {TRAIN}", output)
