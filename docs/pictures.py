@@ -28,6 +28,7 @@ def run(arguments: list[str], cwd: Path, home: Path, answer: bool = False) -> st
     env = {
         "HOME": str(home),
         "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",  # more threads than idle cores wait for each other, for minutes
         "PATH": os.environ["PATH"],
         "PROMPT_TOOLKIT_NO_CPR": "1",  # it would ask the terminal where the cursor is, and nobody replies
         "PYTHONWARNINGS": "ignore:Dirty template changes",  # Copier's, of a working tree that is not committed

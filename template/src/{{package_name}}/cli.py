@@ -32,13 +32,9 @@ logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda reco
 
 
 class CLI(LightningCLI):
-    """The project's command line. Every sub-command works in a run directory, `logs/<name>/<run id>`.
-
-    Takes the arguments, `sys.argv[1:]` if None, and raises UserError if they, a dataset or a checkpoint is wrong.
-    """
+    """Parse the arguments, `sys.argv[1:]` if None, and run; raise UserError if they, data or a checkpoint is wrong."""
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
-        self.root = project_root()
         try:
             super().__init__(
                 save_config_callback=SaveConfig,
@@ -74,7 +70,7 @@ class CLI(LightningCLI):
         args = [arg.replace(alias, "--name", 1) if arg.split("=")[0] == alias else arg for arg in args]
         start = next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
         if start:
-            configs = [self.root / "configs" / name for name in ("default.yaml", "local.yaml")]
+            configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
             args[start:start] = [arg for path in configs if path.exists() for arg in ("-c", str(path))]
         try:
             self.config = parser.parse_args(args)
@@ -94,7 +90,7 @@ class CLI(LightningCLI):
         self.name = str(config.name or _first(loggers, "name", but="lightning_logs") or "default")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(f"name is {self.name}, but must be letters, digits, '_', '-' and '.' alone")
-        logs = _first(loggers, "save_dir", but="logs") or config.trainer.default_root_dir or self.root / "logs"
+        logs = _first(loggers, "save_dir", but="logs") or config.trainer.default_root_dir or project_root() / "logs"
         run_id = _first(loggers, "id") or _first(loggers, "version")
         self.run_id = str(run_id or new_run_id())
         self.directory = Path(logs).absolute() / self.name / self.run_id
@@ -120,12 +116,11 @@ class CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has, as far as the trainer's switches allow."""
-        config = self.config_init[self.subcommand]
-        self.checkpoint: BestCheckpoint = config.checkpoint
+        trainer = self.config_init[self.subcommand].trainer
+        self.checkpoint = self.config_init[self.subcommand].checkpoint
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
-        trainer = config.trainer
-        callbacks = trainer.callbacks or []
-        callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+        callbacks = [callback for callback in callbacks if callback is not None]
         has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
         if trainer.enable_checkpointing is not False and not trainer.barebones:
             callbacks.append(self.checkpoint)
@@ -141,12 +136,10 @@ class CLI(LightningCLI):
             check_checkpoint(path, self.model, self.config[self.subcommand].weights_only is not False)
 
     def before_fit(self) -> None:
-        """Commit if asked to."""
         if self.config.fit.git_commit_before_fit:
-            commit_all(self.root, f"{self.name}_{self.run_id}")
+            commit_all(project_root(), f"{self.name}_{self.run_id}")
 
     def after_fit(self) -> None:
-        """Test the best checkpoint if asked to."""
         if self.config.fit.test_after_fit:
             best = self.checkpoint.best_model_path
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)

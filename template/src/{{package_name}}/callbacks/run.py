@@ -15,9 +15,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 from ..utils.errors import UserError
 from ..utils.paths import shown
 
-ACTIONS = ("ckpt_path", "test_after_fit", "git_commit_before_fit")
-"""Options that say what to do now and so do not belong into a saved configuration."""
-
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`.
@@ -42,10 +39,10 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
             if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < trainer.estimated_stepping_batches:
-                raise UserError(
-                    f"the checkpoint's OneCycleLR ends after {scheduler.total_steps} steps, but max_epochs asks for "
-                    f"{int(trainer.estimated_stepping_batches)}: set it as it was, or train anew"
+                steps = (
+                    f"{scheduler.total_steps} steps, and max_epochs asks for {trainer.estimated_stepping_batches:.0f}"
                 )
+                raise UserError(f"the checkpoint's OneCycleLR ends after {steps}: set it as it was, or train anew")
 
 
 class SaveConfig(SaveConfigCallback):
@@ -61,7 +58,7 @@ class SaveConfig(SaveConfigCallback):
         if path.exists():  # the run is continued
             path = self.directory / f"config-{datetime.now():%Y%m%d-%H%M%S}.yaml"
         self.directory.mkdir(parents=True, exist_ok=True)
-        for key in ACTIONS:
+        for key in ("ckpt_path", "test_after_fit", "git_commit_before_fit"):  # what to do now, not what the run is
             self.given.pop(key, None)
         self.parser.save(self.given, path, skip_unset=False)
         rank_zero_info(f"Run directory: {shown(self.directory)}")
@@ -70,8 +67,7 @@ class SaveConfig(SaveConfigCallback):
 class PredictionWriter(BasePredictionWriter):
     """Writes `predictions.csv`: `id` (position in the dataset), `class`, and `p<i>`, the probability of class i.
 
-    Takes any `predict_step` that returns `class`, integers of shape (N,), and `probability`, floats of shape
-    (N, num_classes). Of several processes each writes its part: `predictions.csv`, `predictions-1.csv` and so on.
+    Takes what ClassificationModule predicts. Other processes write their parts into `predictions-1.csv` and so on.
     """
 
     def __init__(self, directory: Path) -> None:

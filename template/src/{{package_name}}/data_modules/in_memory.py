@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -35,11 +34,6 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
     return order[~chosen], order[chosen]
 
 
-def as_is(batch: Any) -> Any:
-    """Collate nothing: the dataset has made the batch."""
-    return batch
-
-
 class InMemoryDataModule(LightningDataModule):
     """Serves images from memory and prepares each batch on the device.
 
@@ -55,19 +49,15 @@ class InMemoryDataModule(LightningDataModule):
     """
 
     num_classes: int
-    """The command line gives it to the module."""
-    mean: float
+    mean: float  # of the training images, whose pixels are in [0, 1]
     std: float
-    """Of the training images, whose pixels are in [0, 1]."""
 
     def __init__(
         self, batch_size: int = 64, num_workers: int = 0, val_size: int = 5000, split_seed: int = 0, max_shift: int = 0
     ) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.val_size = val_size
-        self.split_seed = split_seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.val_size, self.split_seed = val_size, split_seed
         self.max_shift = max_shift
 
     @abstractmethod
@@ -82,8 +72,7 @@ class InMemoryDataModule(LightningDataModule):
         images, labels = self.load(train=True).tensors
         if not 0 < self.val_size < len(labels):
             raise UserError(
-                f"val_size is {self.val_size}, but must be between 1 and {len(labels) - 1}: "
-                f"the training set has {len(labels)} samples"
+                f"val_size is {self.val_size}, but of {len(labels)} samples 1 to {len(labels) - 1} can be held out"
             )
         train, val = stratified_split(labels, self.val_size, self.split_seed)
         self.train_set = ImageTensors(images[train], labels[train])
@@ -123,15 +112,15 @@ class InMemoryDataModule(LightningDataModule):
         sampler = None
         if self.trainer is not None and self.trainer.world_size > 1 and not shuffle:
             # Lightning's sampler would repeat samples until every process has as many, and so distort the metrics
-            world = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-            sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **world)
+            size, rank = self.trainer.world_size, self.trainer.global_rank
+            sampler = UnrepeatedDistributedSampler(dataset, num_replicas=size, rank=rank, shuffle=False)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             shuffle=shuffle,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=as_is,
+            collate_fn=tuple,  # the dataset has made the batch
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )

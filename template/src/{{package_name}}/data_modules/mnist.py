@@ -24,7 +24,7 @@ SHA256 = {
 class MNISTDataModule(InMemoryDataModule):
     """The official training set, of which `val_size` images are for validation, and the official test set.
 
-    The four files belong into `mnist/` in the data folder; those that are not there are downloaded.
+    The four files belong into `mnist/` in the data folder. Those that are not there are downloaded.
 
     Args:
         data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
@@ -63,8 +63,8 @@ class MNISTDataModule(InMemoryDataModule):
         for mirror in self.mirrors:
             url = mirror.rstrip("/") + "/" + name
             try:
-                downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-                pooch.retrieve(url, sha256, fname=name, path=self.folder, downloader=downloader)
+                http = pooch.HTTPDownloader(progressbar=True, timeout=30)
+                pooch.retrieve(url, sha256, fname=name, path=self.folder, downloader=http)
                 return
             except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
                 failures.append(f"{url}: {str(error).splitlines()[0]}")

@@ -8,7 +8,7 @@ from ..utils.errors import UserError
 class SimpleNet(nn.Sequential):
     """LeNet-5's layout (LeCun et al., 1998) with batch normalisation, ReLU and max pooling.
 
-    Maps images, float32 of shape (N, in_channels, image_size, image_size), to logits of shape (N, num_classes).
+    Maps images, float32 (N, in_channels, image_size, image_size), to logits (N, num_classes).
 
     Args:
         num_classes: Number of classes.

@@ -50,8 +50,7 @@ class ClassificationModule(LightningModule):
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
         self.optimizer = optimizer or AdamW
         self.lr_scheduler = lr_scheduler
-        self.monitor = monitor
-        self.mode = mode
+        self.monitor, self.mode = monitor, mode
         # validate_args and nan_strategy: their checks wait for the device in every step
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -70,10 +69,7 @@ class ClassificationModule(LightningModule):
         return F.cross_entropy(logits, labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = batch
-        logits = self(images)
-        loss = self.loss(logits, labels)
-        self.train_acc.update(logits, labels)
+        loss = self._step(batch, self.train_acc)
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
         return loss
@@ -82,7 +78,7 @@ class ClassificationModule(LightningModule):
         self.log("train/acc", self.train_acc, prog_bar=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_loss, self.val_acc)
+        self.val_loss.update(self._step(batch, self.val_acc), weight=len(batch[1]))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/loss": self.val_loss, "val/acc": self.val_acc}, prog_bar=True)
@@ -91,7 +87,7 @@ class ClassificationModule(LightningModule):
             self.log("val/acc_best", self.val_acc_best.compute(), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_loss, self.test_acc)
+        self.test_loss.update(self._step(batch, self.test_acc), weight=len(batch[1]))
 
     def on_test_epoch_end(self) -> None:
         self.log_dict({"test/loss": self.test_loss, "test/acc": self.test_acc})
@@ -104,8 +100,8 @@ class ClassificationModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
 
-    def _evaluate(self, batch: Batch, loss: MeanMetric, acc: MulticlassAccuracy) -> None:
+    def _step(self, batch: Batch, acc: MulticlassAccuracy) -> Tensor:
         images, labels = batch
         logits = self(images)
-        loss.update(self.loss(logits, labels), weight=len(labels))
         acc.update(logits, labels)
+        return self.loss(logits, labels)

@@ -2,7 +2,4 @@
 
 
 class UserError(ValueError):
-    """A mistake of the user's. The command line prints the message as one line, without a traceback.
-
-    Write the message for the person: what was wrong, what was found, what to do.
-    """
+    """A mistake of the user's: the command line prints the message, one line with the mend, and no traceback."""

@@ -45,12 +45,10 @@ def _path(message: str) -> str:
 
 def _arguments(message: str, position: int) -> list[str]:
     """Return the names of the arguments of the class that the message is about at this position."""
-    classes = re.findall(r"class_path '([\w.]+)'", message[:position])
-    if "expects a function or a callable class" in message[:position]:
-        classes = re.findall(r"class_path='([\w.]+)'", message[position:])[:1]
-    if not classes:
-        return []
-    module, _, name = classes[-1].rpartition(".")
+    before, after = message[:position], message[position:]
+    behind_callable = "expects a function or a callable class" in before
+    found = re.findall(r"class_path='([\w.]+)\.(\w+)'", after) if behind_callable else []
+    module, name = (found or re.findall(r"class_path '([\w.]+)\.(\w+)'", before)[::-1])[0]
     parser = ArgumentParser(exit_on_error=False)
     names = parser.add_class_arguments(getattr(import_module(module), name), fail_untyped=False)
     return ["class_path", "init_args", *names]

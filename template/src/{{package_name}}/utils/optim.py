@@ -15,7 +15,7 @@ def configure_optimizers(
     monitor: str,
     mode: str,
 ) -> OptimizerLRScheduler:
-    """Build what `LightningModule.configure_optimizers` returns.
+    """Return what `LightningModule.configure_optimizers` returns.
 
     OneCycleLR and CyclicLR step after every batch, all others after every epoch. OneCycleLR without a length spans
     the whole training. ReduceLROnPlateau follows the monitored metric, in the direction of `mode`.
@@ -32,11 +32,6 @@ def configure_optimizers(
     elif ReduceLROnPlateau in parts:
         extra["mode"] = mode
     scheduler = lr_scheduler(built, **extra)
-    return {
-        "optimizer": built,
-        "lr_scheduler": {
-            "scheduler": scheduler,
-            "interval": "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch",
-            "monitor": getattr(scheduler, "monitor", monitor),  # Lightning's ReduceLROnPlateau names its own
-        },
-    }
+    interval = "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch"
+    monitor = getattr(scheduler, "monitor", monitor)  # Lightning's ReduceLROnPlateau names its own
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor}}

@@ -14,11 +14,8 @@ from .errors import UserError
 
 @cache
 def project_root() -> Path:
-    """Find the project's root and load its `.env`.
-
-    It holds `.project-root`, and is above this file or, if the package was installed as a copy, above the working
-    directory; UserError is raised if neither is so.
-    """
+    """Find the project's root, which holds `.project-root`, and load its `.env`; raise UserError if there is none."""
+    # above this file or, if the package was installed as a copy, above the working directory
     for start in (Path(__file__), Path.cwd()):
         with suppress(FileNotFoundError):
             return Path(pyrootutils.setup_root(start, indicator=".project-root"))
@@ -28,8 +25,7 @@ def project_root() -> Path:
 def shown(path: str | Path) -> str:
     """Return the path as the user would type it: relative to the working directory where that is shorter."""
     with suppress(ValueError):  # on another drive
-        relative = os.path.relpath(path)
-        return min(relative, str(path), key=len)
+        return min(os.path.relpath(path), str(path), key=len)
     return str(path)
 
 

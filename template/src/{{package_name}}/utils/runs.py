@@ -14,30 +14,20 @@ from .paths import shown
 
 
 def find_checkpoint(runs: Path, run_id: str, which: str) -> Path:
-    """Return the `best` or the `last` checkpoint of a run below `logs/<name>`; of the newest one if the id is `*`.
-
-    Raises:
-        UserError: If there is none.
-    """
+    """Return the `best` or the `last` checkpoint of a run below `logs/<name>`; of the newest one if the id is `*`."""
     pattern = f"checkpoints/{which}.ckpt"
     found = list(runs.glob(f"{run_id}/{pattern}"))
     if not found:
         others = sorted({path.parents[2].name for path in runs.parent.glob(f"*/*/{pattern}")})
         hint = f" (runs that have one: {', '.join(others)})" if others else ""
-        raise UserError(
-            f"no {which} checkpoint in {shown(runs / run_id)}{hint}: "
-            "train one with fit, or pass --name <run name> or --ckpt_path <file>"
-        )
+        mend = "train one with fit, or pass --name <run name> or --ckpt_path <file>"
+        raise UserError(f"no {which} checkpoint in {shown(runs / run_id)}{hint}: {mend}")
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
-    """See that a checkpoint can be read and has the model's weights; leave folders and addresses to Lightning.
-
-    Raises:
-        UserError: If it is not there, cannot be read, or differs from the model in the name or shape of a weight.
-    """
-    if "://" in str(path) or path == "hpc" or Path(path).is_dir():
+    """Raise UserError if a checkpoint cannot be read, or has not the model's weights by name and shape."""
+    if "://" in str(path) or path == "hpc" or Path(path).is_dir():  # Lightning knows how to read these
         return
     try:
         saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)["state_dict"]
@@ -59,11 +49,7 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
 
 @rank_zero_only
 def commit_all(root: Path, message: str) -> None:
-    """Commit all changes below a folder; where there is nothing to commit, say so.
-
-    Raises:
-        UserError: If git refuses, because of a hook or an unknown author, say.
-    """
+    """Commit all changes below a folder; say so where there are none, and raise UserError if git refuses."""
 
     def git(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False)
@@ -72,11 +58,10 @@ def commit_all(root: Path, message: str) -> None:
         rank_zero_info("Git: nothing committed, the project is not in a repository")
         return
     done = git("add", "--all", ".")
-    if done.returncode == 0:
-        if git("diff", "--cached", "--quiet").returncode == 0:
-            rank_zero_info("Git: nothing to commit, the working tree is clean")
-            return
-        done = git("commit", "--quiet", "-m", message)
+    if done.returncode == 0 and git("diff", "--cached", "--quiet").returncode == 0:
+        rank_zero_info("Git: nothing to commit, the working tree is clean")
+        return
+    done = done if done.returncode else git("commit", "--quiet", "-m", message)
     if done.returncode != 0:
         reason = " ".join((done.stderr or done.stdout).split())
         raise UserError(f"cannot commit before fit ({reason}): mend that, or leave out --git_commit_before_fit")

@@ -1,0 +1,109 @@
+"""The template as users get it, rendered projects, and the commands of a rendered project."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plumbum
+import pytest
+import yaml
+from copier import run_copy
+
+ROOT = Path(__file__).parent.parent
+QUESTIONS = {key: value for key, value in yaml.safe_load((ROOT / "copier.yml").read_text()).items() if key[0] != "_"}
+DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
+
+Render = Callable[..., Path]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def git(folder: Path, *args: str) -> str:
+    """Run git in a folder and return what it prints."""
+    return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the developer's own settings out, and threads from slowing each other down."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n")
+    (home / "settings.yml").write_text("{}\n")
+    settings = {
+        "COPIER_SETTINGS_PATH": str(home / "settings.yml"),
+        "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "offline",
+    }
+    os.environ.update(settings)
+    plumbum.local.env.update(settings)  # Copier runs git through it, and it has copied the environment already
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree, committed and tagged as the newest version in a repository of its own."""
+    copy = tmp_path_factory.mktemp("template")
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    git(copy, "init", "--quiet")
+    git(copy, "add", "--all", "--force")
+    git(copy, "commit", "--quiet", "-m", "The working tree")
+    git(copy, "tag", "-a", "v999.0.0", "-m", "The working tree")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Return a function that renders a project with these answers, the others by default, and without trust."""
+
+    def render(name: str = "my-project", **answers: Any) -> Path:
+        unknown = answers.keys() - QUESTIONS.keys()
+        assert not unknown, f"no such questions: {unknown}"
+        project = tmp_path_factory.mktemp("rendered") / name
+        run_copy(str(template), project, data=answers, defaults=True, quiet=True, unsafe=False)
+        return project
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def default_project(render: Render) -> Path:
+    """A project with default answers that tests read but do not change."""
+    return render()
+
+
+@pytest.fixture
+def project(default_project: Path, tmp_path: Path) -> Path:
+    """A copy of that project for one test to work in."""
+    return shutil.copytree(default_project, tmp_path / "my-project")
+
+
+def run(project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `python src/main.py` with these arguments in a project, or in a folder of it, on the CPU."""
+    command = [sys.executable, str(project / "src" / "main.py"), *args]
+    return subprocess.run(
+        command, cwd=cwd or project, env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}, capture_output=True, text=True
+    )
+
+
+def succeed(project: Path, *args: str, cwd: Path | None = None, **env: str) -> str:
+    """Run the command, see it succeed, and return all that it prints."""
+    done = run(project, *args, cwd=cwd, **env)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return output
+
+
+def fail(project: Path, *args: str, cwd: Path | None = None, **env: str) -> str:
+    """Run the command, see it fail without a traceback, and return the one line that says why."""
+    done = run(project, *args, cwd=cwd, **env)
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(lines) == 1, done.stderr
+    return lines[0].split("error: ", 1)[1]
