@@ -87,7 +87,11 @@ def run(project: Path, *args: str, cwd: Path | None = None, **env: str) -> subpr
     """Run `python src/main.py` with these arguments in a project, or in a folder of it, on the CPU."""
     command = [sys.executable, str(project / "src" / "main.py"), *args]
     return subprocess.run(
-        command, cwd=cwd or project, env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}, capture_output=True, text=True
+        command,
+        cwd=cwd or project,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **env},
+        capture_output=True,
+        text=True,
     )
 
 

@@ -1,0 +1,26 @@
+# Each command makes the virtual environment it needs; the second time that is done already.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint pictures
+
+demo: .venv/installed
+	$(BIN)/python docs/demo.py
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
+	cd build/lint && ../../$(BIN)/mypy
+
+pictures: .venv/installed
+	$(BIN)/python docs/pictures.py
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@

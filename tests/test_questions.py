@@ -1,0 +1,123 @@
+"""The questionnaire: what it asks, what it refuses, and that free text arrives as it was given."""
+
+import keyword
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import QUESTIONS, ROOT, Render
+
+SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
+KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when", "placeholder", "secret"}
+FREE_TEXT = ["project_name", "package_name", "project_description", "user_name", "user_email"]
+HOSTILE = [
+    'say "hi"', "it's", "back\\slash", "{{ 7*7 }}", "{% raw %}", "{# no #}", "a: b", "# no comment", "100 %", "- item",
+    "[1, 2]", "{a: b}", "!!python/object", "&a *a", "null", "true", "1e3", "emoji 🔥", "مرحبا", "数字识别",
+    "'''", '"""', "$(touch x)", "`id`", "<b>&amp;", "\\u0000", "trailing\\", "---", "${HOME}", "%(name)s", "a\u2028b",
+]  # fmt: skip
+
+
+def refusal(render: Render, **answers: Any) -> str:
+    """Return the one line with which the questionnaire refuses these answers."""
+    with pytest.raises(ValueError) as caught:
+        render(**answers)
+    line = str(caught.value).split(": ", 1)[1].strip()
+    assert "\n" not in line
+    return line
+
+
+def test_every_question_has_type_help_and_default() -> None:
+    for name, question in QUESTIONS.items():
+        assert question.keys() >= {"type", "help", "default"}, name
+        assert question.keys() <= KEYS, name
+        assert name not in FREE_TEXT or "validator" in question, name
+
+
+def test_nothing_runs_on_the_users_machine() -> None:
+    assert not SETTINGS.keys() & {"_tasks", "_migrations", "_jinja_extensions"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("class", "is a keyword"),
+        ("lambda", "is a keyword"),
+        ("json", "standard library"),
+        ("random", "standard library"),
+        ("torch", "a module that the project uses"),
+        ("lightning", "a module that the project uses"),
+        ("tests", "a module that the project uses"),
+        ("main", "a module that the project uses"),
+        ("My_Project", "no package name"),
+        ("my-project", "no package name"),
+        ("1st", "no package name"),
+        ("größe", "no package name"),
+        ("a" * 31, "no package name"),
+        ("", "no package name"),
+        ("a\n", "no package name"),
+    ],
+)
+def test_a_name_that_cannot_be_a_packages_is_refused(render: Render, name: str, reason: str) -> None:
+    assert reason in refusal(render, package_name=name)
+
+
+def test_the_list_of_reserved_names_is_complete() -> None:
+    text = (ROOT / "includes" / "names.jinja").read_text()
+    names = set(re.findall(r"\w+", text))
+    assert {name for name in sys.stdlib_module_names if name[0] != "_"} <= names
+    assert {name for name in [*keyword.kwlist, *keyword.softkwlist] if name.islower() and name[0] != "_"} <= names
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [("my-project", "my_project"), ("Deep Nets 2", "deep_nets_2"), ("torch", "my_project"), ("2024", "my_project"),
+     ("数字", "my_project"), ("class", "my_project"), ("a" * 60, "a" * 30)],
+)  # fmt: skip
+def test_the_defaults_follow_the_folder_and_are_valid(render: Render, folder: str, package: str) -> None:
+    project = render(name=folder)
+    assert (project / "src" / package / "cli.py").exists()
+    assert (project / "README.md").read_text().startswith(f"# {folder}\n")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_free_text_arrives_as_it_was_given(render: Render, text: str) -> None:
+    project = render(project_name=text, project_description=text, user_name=text, package_name="my_project")
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert metadata["description"] == text
+    assert metadata["authors"] == [{"name": text}]
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert (answers["project_name"], answers["user_name"]) == (text, text)
+    assert text in (project / "README.md").read_text()
+    for path in (project / "configs").rglob("*.yaml"):
+        yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("project_name", "", "1 to 80 characters"),
+        ("project_name", "two\nlines", "one line"),
+        ("project_name", "tab\there", "one line"),
+        ("project_name", "x" * 10_000, "1 to 80 characters"),
+        ("project_description", "two\nlines", "one line"),
+        ("project_description", "x" * 10_000, "at most 300"),
+        ("user_name", "two\nlines", "one line"),
+        ("user_name", "x" * 10_000, "at most 100"),
+        ("user_email", "nobody", "no e-mail address"),
+        ("user_email", 'a"b@example.org', "no e-mail address"),
+        ("user_email", "ada@example.org\n", "no e-mail address"),
+        ("user_email", "a@b@c", "no e-mail address"),
+        ("datasets", [], "at least one"),
+    ],
+)
+def test_an_answer_that_cannot_work_is_refused(render: Render, question: str, answer: Any, reason: str) -> None:
+    assert reason in refusal(render, **{question: answer})
+
+
+def test_a_refused_answer_leaves_nothing_behind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> None:
+    refusal(render, name="refused", package_name="torch")
+    assert not list(Path(tmp_path_factory.getbasetemp()).glob("rendered*/refused"))
