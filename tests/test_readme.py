@@ -1,0 +1,174 @@
+"""The commands and recipes of the READMEs work when they are followed literally, in their order."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, ROOT, Render, succeed
+
+SHORT = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a language in a Markdown text."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def readme(project: Path) -> str:
+    return (project / "README.md").read_text()
+
+
+def mnist(project: Path) -> None:
+    """Put the official MNIST files where the project looks for them, or skip the test."""
+    if "MNIST_DIR" not in os.environ:
+        pytest.skip("MNIST_DIR does not name a folder with the official MNIST files")
+    shutil.copytree(os.environ["MNIST_DIR"], project / "data" / "mnist")
+
+
+def test_the_commands_to_run_do_run(project: Path, readme: str) -> None:
+    mnist(project)
+    commands = next(block for block in blocks(readme, "bash") if "main.py test" in block).splitlines()
+    assert [command.split()[2] for command in commands] == ["fit", "test", "predict"]
+    for command in commands:
+        short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=100") if " fit " in command else ()
+        succeed(project, *command.split()[2:], *short)
+    assert list(project.glob("logs/exp1/*/predict-*/predictions.csv"))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mnist_reaches_99_percent(project: Path, seed: int) -> None:
+    mnist(project)
+    configs = ("-c", "configs/data/mnist.yaml", "-c", "configs/model/simplenet.yaml")
+    output = succeed(project, "fit", *configs, f"--seed_everything={seed}", "--test_after_fit=true", SHORT[1])
+    accuracy = re.search(r"test/acc\W+([\d.]+)", output)
+    assert accuracy is not None
+    print(f"Seed {seed}: test accuracy {float(accuracy[1]):.4f}")
+    assert float(accuracy[1]) >= 0.99
+
+
+def test_the_options_in_the_table_are_taken(project: Path, readme: str) -> None:
+    succeed(project, "fit", *DIGITS, *SHORT, "--name=exp1")
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", readme, re.MULTILINE)[2:]
+    options = {task: re.findall(r"`([^`]+)`", use) for task, use in rows}
+    changes = [o for task in ("change a value", "change a class", "see no warnings") for o in options[task]]
+    arguments = " ".join(changes).replace("--model.compile true ", "").split()
+    succeed(project, "fit", *DIGITS, *arguments, "--trainer.fast_dev_run=true")
+    for option in ("add a callback", "commit all changes before training"):
+        succeed(project, "fit", *DIGITS, *SHORT, *options[option][0].split())
+    config = next(project.glob("logs/exp1/*/config.yaml")).relative_to(project)
+    (again,) = options["start a run again"]
+    succeed(
+        project, *again.replace("logs/exp1/<run id>/config.yaml", str(config)).split(), "--trainer.fast_dev_run=true"
+    )
+    for command in options["see all options, or those of a class"]:
+        assert "usage:" in succeed(project, *command.split())
+
+
+def test_the_best_model_is_two_lines_of_python(project: Path, readme: str) -> None:
+    succeed(project, "fit", *DIGITS, *SHORT, "--name=exp1")
+    (run,) = (project / "logs" / "exp1").iterdir()
+    (code,) = (block for block in blocks(readme, "python") if "load_from_checkpoint" in block)
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    subprocess.run([sys.executable, "-c", code.replace("<run id>", run.name)], cwd=project, env=environment, check=True)
+
+
+def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
+    for code in blocks(readme, "python"):
+        if name := re.match(r"# (src/\S+\.py)\n", code):
+            (project / name[1]).write_text(code)
+    (command,) = (block for block in blocks(readme, "bash") if "NoiseDataModule" in block)
+    succeed(project, *command.split()[2:], *SHORT)
+
+    smooth = re.search(r"`(--model \S+SmoothModule)`", readme)
+    assert smooth is not None
+    printed = succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split(), "--print_config")
+    assert "SmoothModule" in printed and "OneCycleLR" in printed, "the new class keeps what the config has set"
+    succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split())
+
+    create, update, log = re.findall(r"`(self\.[^`]*val_f1[^`]*)`", readme)
+    path = project / "src" / "my_project" / "modules" / "classification.py"
+    text = path.read_text().replace("import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score")
+    text = text.replace("        self.val_loss = ", f"        {create}\n        self.val_loss = ")
+    text = re.sub(r"(def validation_step.*\n)", rf"\1        {update}\n", text)
+    text = re.sub(r"(def on_validation_epoch_end.*\n)", rf"\1        {log}\n", text)
+    path.write_text(text)
+    monitor = re.search(r"`(--checkpoint\.monitor val/f1)`", readme)
+    assert monitor is not None
+    succeed(project, "fit", *DIGITS, *SHORT, *monitor[1].split(), "--test_after_fit=true")
+
+    callback = re.search(r"`(--trainer\.callbacks\+=\S+MyCallback)`", readme)
+    assert callback is not None
+    (project / "src" / "my_project" / "callbacks" / "mine.py").write_text(
+        "from lightning.pytorch import Callback, LightningModule, Trainer\n\n\n"
+        "class MyCallback(Callback):\n"
+        "    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:\n"
+        '        print("the end")\n'
+    )
+    assert "the end" in succeed(project, "fit", *DIGITS, *SHORT, callback[1])
+    for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        subprocess.run([sys.executable, "-m", *check], cwd=project, check=True)
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "csv", "wandb", "none"])
+def test_the_projects_own_tests_pass(render: Render, logger: str, tmp_path: Path) -> None:
+    project = shutil.copytree(render(logger=logger, git_hooks=False), tmp_path / "project")
+    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert not re.search(r"skipped|warning", done.stdout)
+
+
+def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(logger="wandb"), tmp_path / "project")
+    git = ["git", "-C", str(project)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    hooks = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
+    environment = {**os.environ, "PRE_COMMIT_HOME": str(ROOT / "build" / "pre-commit")}
+    fresh = subprocess.run(hooks, cwd=project, env=environment, capture_output=True, text=True)
+    assert fresh.returncode == 0, fresh.stdout
+    assert subprocess.run([*git, "diff", "--quiet"]).returncode == 0
+
+    cell = {"cell_type": "code", "execution_count": 7, "id": "a", "metadata": {}, "outputs": [], "source": []}
+    bad = {
+        "notebooks/a.ipynb": json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}),
+        "large.bin": "x" * 2_000_000,
+        "README.md": "<<<<<<< before updating\n",
+        "a.py.rej": "@@\n",
+        "key.pem": "-----BEGIN RSA PRIVATE KEY-----\n",
+        "src/unused.py": "import os\n",
+        "src/long.py": "x = {  'a':1 }\n",
+    }
+    for name, text in bad.items():
+        (project / name).write_text(text)
+    subprocess.run([*git, "add", "--all", "--force"], check=True)
+    refused = subprocess.run(hooks, cwd=project, env=environment, capture_output=True, text=True)
+    failed = {
+        line.split("...")[0].split(" ")[0:3][-1] for line in refused.stdout.splitlines() if line.endswith("Failed")
+    }
+    assert len(failed) == 7, refused.stdout
+
+
+def test_the_readmes_of_this_repository_say_the_same() -> None:
+    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh.md"))
+    assert blocks(english, "bash")[1:] == blocks(chinese, "bash")[1:]
+    for pattern in (r"^#+ ", r"^- ", r"^\| ", r"\]\(([^)]+)\)"):
+        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), (
+            pattern
+        )
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", english + chinese):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    copy, use = blocks(text, "bash")[1:3]
+    command = copy.splitlines()[1].replace("~/copier-lightning", str(template))
+    subprocess.run([sys.executable, "-m", *command.split(), "--defaults"], cwd=tmp_path, check=True)
+    change, _, fit = use.splitlines()
+    assert "test/acc" in succeed(tmp_path / change.split()[1], *fit.split()[2:], *SHORT)
