@@ -94,7 +94,7 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     create, update, log = re.findall(r"`(self\.[^`]*val_f1[^`]*)`", readme)
     path = project / "src" / "my_project" / "modules" / "classification.py"
     text = path.read_text().replace("import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score")
-    text = text.replace("        self.val_loss = ", f"        {create}\n        self.val_loss = ")
+    text = text.replace("        self.val_loss, ", f"        {create}\n        self.val_loss, ")
     text = re.sub(r"(def validation_step.*\n)", rf"\1        {update}\n", text)
     text = re.sub(r"(def on_validation_epoch_end.*\n)", rf"\1        {log}\n", text)
     path.write_text(text)

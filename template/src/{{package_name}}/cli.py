@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
@@ -108,21 +108,29 @@ class CLI(LightningCLI):
             if "id" in args:  # Weights & Biases has its own names and ids, and makes its own folder
                 place = {"name": self.name, "id": self.run_id, "version": None, "save_dir": str(self.directory)}
             else:
-                place = {"name": "", "version": self.directory.name, "save_dir": str(self.directory.parent)}
+                again = f"/{new_run_id()}" * (self.directory / "metrics.csv").exists()  # CSVLogger would delete it
+                place = {"name": "", "version": self.directory.name + again, "save_dir": str(self.directory.parent)}
             for key in place.keys() & args.keys():
                 args[key] = place[key]
         config.trainer.default_root_dir = str(self.directory)
         self.save_config_kwargs = {"given": given, "directory": self.directory}
+
+    def instantiate_classes(self) -> None:
+        """Raise the error of a class as it is, not jsonargparse's list of types around it."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise (error.__cause__ if type(error) is ValueError and error.__cause__ else error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has, as far as the trainer's switches allow."""
         trainer = self.config_init[self.subcommand].trainer
         self.checkpoint = self.config_init[self.subcommand].checkpoint
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
-        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
-        callbacks = [callback for callback in callbacks if callback is not None]
+        callbacks = trainer.callbacks or []
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
-        if trainer.enable_checkpointing is not False and not trainer.barebones:
+        if trainer.enable_checkpointing is not False and not trainer.barebones and not trainer.fast_dev_run:
             callbacks.append(self.checkpoint)
         if trainer.enable_progress_bar is not False and not trainer.barebones and not has_bar:
             callbacks.append(ProgressBar())

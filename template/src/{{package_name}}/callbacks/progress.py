@@ -7,10 +7,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, redrawn at most twice a second.
-
-    Lightning redraws it every so many batches: too often for a small network, too seldom for a large one.
-    """
+    """Lightning's bar, redrawn at most twice a second instead of every so many batches, be they fast or slow."""
 
     drawn = 0.0
 

@@ -22,9 +22,7 @@ class DigitsDataModule(InMemoryDataModule):
         kwargs: Arguments of InMemoryDataModule.
     """
 
-    num_classes = 10
-    mean = 0.3053
-    std = 0.3247
+    num_classes, mean, std = 10, 0.3053, 0.3247
 
     def __init__(self, image_size: int = 28, val_size: int = 180, **kwargs: Any) -> None:
         super().__init__(val_size=val_size, **kwargs)

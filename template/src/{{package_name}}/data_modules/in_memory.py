@@ -57,8 +57,7 @@ class InMemoryDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_size, self.split_seed = val_size, split_seed
-        self.max_shift = max_shift
+        self.val_size, self.split_seed, self.max_shift = val_size, split_seed, max_shift
 
     @abstractmethod
     def load(self, train: bool) -> ImageTensors:

@@ -32,9 +32,7 @@ class MNISTDataModule(InMemoryDataModule):
         kwargs: Arguments of InMemoryDataModule.
     """
 
-    num_classes = 10
-    mean = 0.1307
-    std = 0.3081
+    num_classes, mean, std = 10, 0.1307, 0.3081
 
     def __init__(self, data_dir: str | None = None, mirrors: Sequence[str] = MIRRORS, **kwargs: Any) -> None:
         super().__init__(**kwargs)

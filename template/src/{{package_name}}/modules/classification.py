@@ -12,6 +12,7 @@ from torch.optim import AdamW
 from torchmetrics import MaxMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from ..utils.errors import UserError
 from ..utils.optim import configure_optimizers
 
 Batch = tuple[Tensor, Tensor]
@@ -44,19 +45,19 @@ class ClassificationModule(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        if num_classes is None:  # the command line has found none
+            raise UserError("num_classes is missing: pass -c configs/data/<name>.yaml with a data module that has it")
         self.save_hyperparameters()
         self.net = net(num_classes)
         if compile:
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
-        self.optimizer = optimizer or AdamW
-        self.lr_scheduler = lr_scheduler
+        self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
         self.monitor, self.mode = monitor, mode
         # validate_args and nan_strategy: their checks wait for the device in every step
-        self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.val_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.test_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.val_loss = MeanMetric(nan_strategy="disable")
-        self.test_loss = MeanMetric(nan_strategy="disable")
+        self.train_acc, self.val_acc, self.test_acc = (
+            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
+        )
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.val_acc_best = MaxMetric(nan_strategy="disable")
         self.val_acc_best.persistent(True)  # a resumed run goes on from the best so far
 

@@ -34,8 +34,7 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{shown(path)} is damaged or is no checkpoint of Lightning's ({reason})") from error
+        raise UserError(f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone") from error
     own = model.state_dict()
     shapes = {key: [tuple(s[key].shape) if key in s else "missing" for s in (saved, own)] for key in {**own, **saved}}
     different = next((key for key, (there, here) in shapes.items() if there != here), None)
@@ -54,13 +53,12 @@ def commit_all(root: Path, message: str) -> None:
     def git(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False)
 
-    if git("rev-parse", "--is-inside-work-tree").returncode != 0:
-        rank_zero_info("Git: nothing committed, the project is not in a repository")
+    status = git("status", "--porcelain", ".")
+    if status.returncode != 0 or not status.stdout:
+        reason = "the working tree is clean" if status.returncode == 0 else "the project is in no repository"
+        rank_zero_info(f"Git: nothing to commit, {reason}")
         return
     done = git("add", "--all", ".")
-    if done.returncode == 0 and git("diff", "--cached", "--quiet").returncode == 0:
-        rank_zero_info("Git: nothing to commit, the working tree is clean")
-        return
     done = done if done.returncode else git("commit", "--quiet", "-m", message)
     if done.returncode != 0:
         reason = " ".join((done.stderr or done.stdout).split())
