@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Render, git
+from conftest import ROOT, Render, git, succeed
 from copier import run_copy, run_update
 
 TEMPLATE = ROOT / "template"
@@ -103,7 +103,7 @@ def test_a_project_without_wandb_has_no_trace_of_it(default_project: Path) -> No
     answers = (default_project / ".copier-answers.yml").read_text()
     assert "logger: tensorboard" in answers
     for path in default_project.rglob("*"):
-        assert not path.is_file() or b"wandb" not in path.read_bytes().lower(), path
+        assert not path.is_file() or not re.search(rb"(?i)wandb|weights & biases", path.read_bytes()), path
 
 
 def test_wandb_adds_one_script(render: Render) -> None:
@@ -173,7 +173,10 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "-m", "Mine")
 
-    for name in ("README.md.jinja", "configs/model/simplenet.yaml.jinja", ".env.example"):
+    package = "src/{{package_name}}"
+    users = ["README.md.jinja", "configs/model/simplenet.yaml.jinja", f"{package}/models/simplenet.py"]
+    templates = [".env.example", f"{package}/cli.py", f"{package}/data_modules/in_memory.py"]
+    for name in (*users, f"{package}/modules/classification.py", f"{package}/data_modules/mnist.py", *templates):
         (origin / "template" / name).write_text("# new\n" + (origin / "template" / name).read_text())
     git(origin, "commit", "--quiet", "--all", "-m", "New")
     git(origin, "tag", "-a", "v1000.0.0", "-m", "New")
@@ -181,5 +184,15 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
 
     assert read(project, ".copier-answers.yml")["_commit"] == "v1000.0.0"
     changed = {line[3:] for line in git(project, "status", "--porcelain").splitlines()}
-    assert changed == {".copier-answers.yml", ".env.example"}
+    arrived = {name.replace("{{package_name}}", "my_project") for name in templates}
+    assert changed == {".copier-answers.yml", *arrived}
     assert (project / "README.md").read_text().endswith("Mine.\n")
+
+
+def test_the_message_after_the_copy_gives_commands_that_work(template: Path, tmp_path: Path) -> None:
+    copy = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", "datasets=[mnist]", str(template), "here"]
+    message = subprocess.run(copy, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
+    commands = [line.strip() for line in message.splitlines() if line.startswith("  ")]
+    assert commands[:3] == ["cd here", "python -m venv .venv && source .venv/bin/activate", 'pip install -e ".[dev]"']
+    succeed(tmp_path / "here", *commands[3].split()[2:], "--print_config")
+    assert "configs/data/mnist.yaml" in commands[3]

@@ -36,7 +36,7 @@ def keep_list(path: Path) -> set[str]:
 
 
 def was_sent(run: Path) -> bool:
-    """Return whether W&B's folders in a run's directory, at least one, are all this run's and were on the server."""
+    """Return whether W&B has folders in a run's directory, and all of them are this run's and reached the server."""
     pattern = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run.name)}")
     folders = {folder: pattern.fullmatch(folder.name) for folder in run.rglob("wandb/*run-*")}  # of test etc. as well
     sent = (match and (not match[1] or any(folder.glob("*.wandb.synced"))) for folder, match in folders.items())
@@ -47,7 +47,9 @@ def ask_server(entity: str | None, project: str) -> tuple[str, str | None, set[s
     """Return the project's entity, the user's default entity, and the ids of all runs that the project has."""
     try:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # on a terminal, wandb would ask for a key
-            api = wandb.Api()
+            # as wandb gives up by itself before the time for the whole is over: it may hang at exit after a timeout
+            wandb.setup(wandb.Settings(x_graphql_retry_max=1, x_graphql_timeout_seconds=20))
+            api = wandb.Api(timeout=60)
             default = api.settings["entity"] or api.default_entity
             runs = api.runs(f"{entity}/{project}" if entity else project)
             ids = {run.id for run in runs}  # of all pages; an unknown project is an error
@@ -103,7 +105,7 @@ def main() -> None:
     for run in runs:
         shutil.rmtree(run, ignore_errors=True)
     gone = [run for run in runs if not run.exists()]
-    print(f"Removed {len(gone)} of {len(runs)} run directories: {sum(size[run] for run in gone):.1f} MB freed.")
+    print(f"Run directories removed: {len(gone)}, freed: {sum(size[run] for run in gone):.1f} MB")
     if left := [str(run) for run in runs if run not in gone]:
         sys.exit(f"error: cannot remove all of {', '.join(left)}")
 

@@ -105,7 +105,7 @@ class CLI(LightningCLI):
             self.run_id = run.name
             self.directory = run / f"{self.subcommand}-{new_run_id()}"
         for args in loggers:
-            if "id" in args:  # Weights & Biases has its own names and ids, and makes its own folder
+            if "id" in args:  # it has names and ids of its own, and makes its own folder
                 place = {"name": self.name, "id": self.run_id, "version": None, "save_dir": str(self.directory)}
             else:
                 again = f"/{new_run_id()}" * (self.directory / "metrics.csv").exists()  # CSVLogger would delete it
@@ -152,6 +152,9 @@ class CLI(LightningCLI):
             best = self.checkpoint.best_model_path
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
             rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (no checkpoint was saved)'}")
+
+    def after_test(self) -> None:
+        rank_zero_info(f"Tested: {shown(self.config.test.ckpt_path)}")
 
 
 def _logger_arguments(config: Namespace) -> list[Namespace]:

@@ -19,7 +19,6 @@ class DigitsDataModule(InMemoryDataModule):
     Args:
         image_size: Height and width, in pixels, to which the images are enlarged.
         val_size: Samples for validation.
-        kwargs: Arguments of InMemoryDataModule.
     """
 
     num_classes, mean, std = 10, 0.3053, 0.3247

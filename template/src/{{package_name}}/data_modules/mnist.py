@@ -29,7 +29,6 @@ class MNISTDataModule(InMemoryDataModule):
     Args:
         data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
         mirrors: Base URLs to download from, tried in this order.
-        kwargs: Arguments of InMemoryDataModule.
     """
 
     num_classes, mean, std = 10, 0.1307, 0.3081
