@@ -47,7 +47,7 @@ def ask_server(entity: str | None, project: str) -> tuple[str, str | None, set[s
     """Return the project's entity, the user's default entity, and the ids of all runs that the project has."""
     try:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # on a terminal, wandb would ask for a key
-            # as wandb gives up by itself before the time for the whole is over: it may hang at exit after a timeout
+            # few retries, to give up before Api's own timeout: after that wandb's service may hang when the script ends
             wandb.setup(wandb.Settings(x_graphql_retry_max=1, x_graphql_timeout_seconds=20))
             api = wandb.Api(timeout=60)
             default = api.settings["entity"] or api.default_entity

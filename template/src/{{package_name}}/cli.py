@@ -27,8 +27,8 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint
 warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec", FutureWarning)
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)  # a run goes on
-# Advertisements for other products
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip: " not in record.getMessage())
+QUIET = r"💡 Tip: |`Trainer\.fit` stopped: `max_epochs="  # advertisements; the usual end, printed into the progress bar
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
 
 
 class CLI(LightningCLI):
