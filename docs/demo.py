@@ -25,9 +25,10 @@ def main() -> None:
     print(f"A project with default answers is in {PROJECT.relative_to(ROOT)}. In it:\n\n$ {command}\n", flush=True)
     arguments = [sys.executable, *command.split()[1:]]
     output = ""
-    with subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        for text in iter(lambda: process.stdout.read(1), ""):
+    with subprocess.Popen(
+        arguments, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        while process.stdout and (text := process.stdout.read(1)):
             print(text, end="", flush=True)
             output += text
     accuracy = re.search(r"test/acc\s*│\s*([\d.]+)", output)
