@@ -28,12 +28,12 @@ DEFAULT = """
 configs/data/digits.yaml configs/data/mnist.yaml configs/default.yaml configs/model/simplenet.yaml
 configs/trainer/debug.yaml data/.gitkeep logs/.gitkeep notebooks/.gitkeep src/main.py
 src/P/__init__.py src/P/__main__.py src/P/cli.py
-src/P/callbacks/__init__.py src/P/callbacks/progress.py src/P/callbacks/run.py
+src/P/callbacks/__init__.py src/P/callbacks/run.py
 src/P/data_modules/__init__.py src/P/data_modules/digits.csv.gz src/P/data_modules/digits.csv.gz.license
 src/P/data_modules/digits.py src/P/data_modules/in_memory.py src/P/data_modules/mnist.py
 src/P/metrics/.gitkeep src/P/models/__init__.py src/P/models/simplenet.py
 src/P/modules/__init__.py src/P/modules/classification.py
-src/P/utils/__init__.py src/P/utils/errors.py src/P/utils/explain.py src/P/utils/optim.py src/P/utils/paths.py
+src/P/utils/__init__.py src/P/utils/explain.py src/P/utils/optim.py src/P/utils/project.py
 src/P/utils/runs.py tests/conftest.py tests/test_commands.py tests/test_data.py
 """
 

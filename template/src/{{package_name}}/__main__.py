@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from .utils.errors import UserError
-from .utils.paths import project_root
+from .utils.project import UserError, project_root
 
 
 def main(args: Sequence[str] | None = None) -> None:

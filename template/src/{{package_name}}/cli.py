@@ -6,9 +6,11 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -16,14 +18,12 @@ from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from .callbacks.progress import ProgressBar
-from .callbacks.run import BestCheckpoint, PredictionWriter, SaveConfig
-from .utils.errors import UserError
+from .callbacks.run import BestCheckpoint, PredictionWriter, ProgressBar, Resume, SaveConfig
 from .utils.explain import explain
-from .utils.paths import new_run_id, project_root, shown
+from .utils.project import UserError, new_run_id, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint
 
-# No advice for its reader: workers only slow down data that is in memory, and the other comes from within Lightning.
+# The user can do nothing about these: workers slow down data in memory, and the other one is Lightning's own doing.
 warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec", FutureWarning)
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)  # a run goes on
@@ -71,10 +71,12 @@ class CLI(LightningCLI):
         start = next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
         if start:
             configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
-            args[start:start] = [arg for path in configs if path.exists() for arg in ("-c", str(path))]
+            args[start:start] = [arg for path in configs if _has_keys(path) for arg in ("-c", str(path))]
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
+            for path in [value for option, value in pairwise(args) if option in ("-c", "--config")]:
+                _has_keys(Path(path))
             raise UserError(explain(str(error), self.fit_parser.get_defaults(skip_validation=True).keys())) from error
 
     def _parse_ckpt_path(self) -> None:
@@ -86,7 +88,8 @@ class CLI(LightningCLI):
         if config.ignore_warnings:
             warnings.simplefilter("ignore")
         given = config.clone()
-        loggers = _logger_arguments(config)
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
         self.name = str(config.name or _first(loggers, "name", but="lightning_logs") or "default")
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(f"name is {self.name}, but must be letters, digits, '_', '-' and '.' alone")
@@ -94,8 +97,7 @@ class CLI(LightningCLI):
         run_id = _first(loggers, "id") or _first(loggers, "version")
         self.run_id = str(run_id or new_run_id())
         self.directory = Path(logs).absolute() / self.name / self.run_id
-        if self.subcommand != "fit":
-            config.ckpt_path = config.ckpt_path or "best"
+        config.ckpt_path = config.ckpt_path or (None if self.subcommand == "fit" else "best")
         if config.ckpt_path in ("best", "last"):
             config.ckpt_path = str(find_checkpoint(self.directory.parent, str(run_id or "*"), config.ckpt_path))
             rank_zero_info(f"Checkpoint: {shown(config.ckpt_path)}")
@@ -128,7 +130,7 @@ class CLI(LightningCLI):
         self.checkpoint = self.config_init[self.subcommand].checkpoint
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
         callbacks = trainer.callbacks or []
-        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        callbacks = [Resume(), *([callbacks] if isinstance(callbacks, Callback) else callbacks)]
         has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
         if trainer.enable_checkpointing is not False and not trainer.barebones and not trainer.fast_dev_run:
             callbacks.append(self.checkpoint)
@@ -139,9 +141,15 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that does not fit the model before anything is started."""
-        if (path := self.config[self.subcommand].ckpt_path) is not None:
-            check_checkpoint(path, self.model, self.config[self.subcommand].weights_only is not False)
+        """Refuse a checkpoint that does not fit the model before anything is started, and make the directory."""
+        config = self.config[self.subcommand]
+        if config.ckpt_path is not None:
+            check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
+        if self.trainer.is_global_zero and not config.trainer.fast_dev_run:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"cannot make {shown(self.directory)}: {error.strerror}") from error
 
     def before_fit(self) -> None:
         if self.config.fit.git_commit_before_fit:
@@ -151,19 +159,19 @@ class CLI(LightningCLI):
         if self.config.fit.test_after_fit:
             best = self.checkpoint.best_model_path
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
-            rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (no checkpoint was saved)'}")
+            rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (there is no best checkpoint)'}")
 
     def after_test(self) -> None:
         rank_zero_info(f"Tested: {shown(self.config.test.ckpt_path)}")
 
 
-def _logger_arguments(config: Namespace) -> list[Namespace]:
-    """Return the arguments of each logger in the configuration; those of Lightning's default logger are not there."""
-    loggers = config.trainer.logger
-    loggers = loggers if isinstance(loggers, list) else [loggers]
-    return [logger.init_args for logger in loggers if isinstance(logger, Namespace) and "init_args" in logger]
+def _has_keys(config: Path) -> bool:
+    """Return whether there is a config that sets anything; raise UserError if it is not YAML with keys."""
+    try:
+        return bool((yaml.safe_load(config.read_text()) or {}).keys()) if config.exists() else False
+    except (AttributeError, OSError, UnicodeError, yaml.YAMLError) as error:
+        raise UserError(f"{shown(config)} is not YAML with keys: {' '.join(str(error).split())}") from error
 
 
 def _first(arguments: list[Namespace], key: str, but: str | None = None) -> Any:
-    """Return the first value of this key that is set and is not the default `but`."""
     return next((args[key] for args in arguments if args.get(key) not in (None, ".", but)), None)

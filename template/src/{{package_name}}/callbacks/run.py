@@ -1,25 +1,24 @@
-"""What a run leaves in its directory: checkpoints, configuration and predictions."""
+"""What every run has: checkpoints, configuration and predictions in its directory, and a progress bar."""
 
 import csv
+import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ..utils.errors import UserError
-from ..utils.paths import shown
+from ..utils.project import UserError, shown
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`.
-
-    A class of its own, so that it stands beside any ModelCheckpoint that you add to `trainer.callbacks`.
+    """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`, beside any ModelCheckpoint of your own.
 
     Args:
         monitor: Metric that says which checkpoint is best. ReduceLROnPlateau follows it too.
@@ -27,22 +26,40 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
-        super().__init__(filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False)
+        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what was best so far if the run goes on in its directory; a new run compares its own epochs."""
         if state_dict["dirpath"] == self.dirpath:
             super().load_state_dict(state_dict)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `last.ckpt` after every epoch; Lightning's `save_last` does so only when there is a new best."""
+        super().on_train_epoch_end(trainer, pl_module)
+        trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt")
+
+
+class Resume(Callback):
+    """Lets configuration and command line win over what a checkpoint remembers of the optimizers."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to train beyond the end of the one-cycle schedule of a checkpoint, where PyTorch would fail."""
-        super().on_train_start(trainer, pl_module)
-        for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        for scheduler in schedulers:
             if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < trainer.estimated_stepping_batches:
                 steps = (
                     f"{scheduler.total_steps} steps, and max_epochs asks for {trainer.estimated_stepping_batches:.0f}"
                 )
                 raise UserError(f"the checkpoint's OneCycleLR ends after {steps}: set it as it was, or train anew")
+        kept = {
+            "params",
+            *(("lr", "initial_lr", "momentum", "betas") if schedulers else ()),
+        }  # those are the scheduler's
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, configured in zip(groups, self.configured, strict=True):
+            group.update({key: value for key, value in configured.items() if key not in kept})
 
 
 class SaveConfig(SaveConfigCallback):
@@ -57,7 +74,6 @@ class SaveConfig(SaveConfigCallback):
         path = self.directory / "config.yaml"
         if path.exists():  # the run is continued
             path = self.directory / f"config-{datetime.now():%Y%m%d-%H%M%S}.yaml"
-        self.directory.mkdir(parents=True, exist_ok=True)
         for key in ("ckpt_path", "test_after_fit", "git_commit_before_fit"):  # what to do now, not what the run is
             self.given.pop(key, None)
         self.parser.save(self.given, path, skip_unset=False)
@@ -75,10 +91,9 @@ class PredictionWriter(BasePredictionWriter):
         self.directory = directory
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.directory = trainer.strategy.broadcast(self.directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        rank = trainer.global_rank
-        self.path = self.directory / (f"predictions-{rank}.csv" if rank else "predictions.csv")
+        self.path = trainer.strategy.broadcast(self.directory) / f"predictions-{trainer.global_rank}.csv".replace(
+            "-0", ""
+        )
         rank_zero_info(f"Predictions: {shown(self.path)}")
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -91,3 +106,18 @@ class PredictionWriter(BasePredictionWriter):
             if not file.tell():
                 writer.writerow(["id", "class", *(f"p{i}" for i in range(prediction["probability"].shape[1]))])
             writer.writerows([i, label, *p] for i, label, p in zip(*columns, strict=True))
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar, redrawn at most twice a second instead of every so many batches, be they fast or slow."""
+
+    drawn = 0.0
+
+    @property
+    def refresh_rate(self) -> int:
+        """1, which draws now, if half a second has passed since it last was; else more batches than there are."""
+        now = time.monotonic()
+        if now - self.drawn < 0.5:
+            return sys.maxsize
+        self.drawn = now
+        return 1

@@ -14,25 +14,20 @@ class DigitsDataModule(InMemoryDataModule):
     """Small real data that needs no download.
 
     The images are UCI's test set, so there is no official split. A fixed choice of 360 images is held out for testing,
-    and `val_size` of the others are for validation.
-
-    Args:
-        image_size: Height and width, in pixels, to which the images are enlarged.
-        val_size: Samples for validation.
+    and `val_size` of the others are for validation. They are enlarged to 28x28 pixels, which the image models take.
     """
 
     num_classes, mean, std = 10, 0.3053, 0.3247
 
-    def __init__(self, image_size: int = 28, val_size: int = 180, **kwargs: Any) -> None:
+    def __init__(self, val_size: int = 180, **kwargs: Any) -> None:
         super().__init__(val_size=val_size, **kwargs)
-        self.image_size = image_size
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 1,437 images for training and validation, or the 360 held out."""
         text = gzip.decompress(files(__package__).joinpath("digits.csv.gz").read_bytes()).decode()
         table = torch.tensor([[int(value) for value in line.split(",")] for line in text.splitlines()])
         images = table[:, :-1].view(-1, 1, 8, 8).float() * (255 / 16)
-        images = interpolate(images, size=self.image_size, mode="bilinear").round().byte()
+        images = interpolate(images, size=28, mode="bilinear").round().byte()
         rest, held_out = stratified_split(table[:, -1], 360, seed=0)
         chosen = rest if train else held_out
         return ImageTensors(images[chosen], table[chosen, -1])

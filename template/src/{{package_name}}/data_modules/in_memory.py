@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from ..utils.errors import UserError
+from ..utils.project import UserError
 
 Batch = tuple[Tensor, ...]
 
@@ -111,8 +111,7 @@ class InMemoryDataModule(LightningDataModule):
         sampler = None
         if self.trainer is not None and self.trainer.world_size > 1 and not shuffle:
             # Lightning's sampler would repeat samples until every process has as many, and so distort the metrics
-            size, rank = self.trainer.world_size, self.trainer.global_rank
-            sampler = UnrepeatedDistributedSampler(dataset, num_replicas=size, rank=rank, shuffle=False)
+            sampler = UnrepeatedDistributedSampler(dataset, self.trainer.world_size, self.trainer.global_rank, False)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
@@ -120,6 +119,5 @@ class InMemoryDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=tuple,  # the dataset has made the batch
-            pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )

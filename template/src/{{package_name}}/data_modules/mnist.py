@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from ..utils.errors import UserError
-from ..utils.paths import project_root, shown
+from ..utils.project import UserError, project_root, shown
 from .in_memory import ImageTensors, InMemoryDataModule
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
@@ -24,7 +23,7 @@ SHA256 = {
 class MNISTDataModule(InMemoryDataModule):
     """The official training set, of which `val_size` images are for validation, and the official test set.
 
-    The four files belong into `mnist/` in the data folder. Those that are not there are downloaded.
+    The four files belong in `mnist/` in the data folder. Those that are not there are downloaded.
 
     Args:
         data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
@@ -60,12 +59,11 @@ class MNISTDataModule(InMemoryDataModule):
         for mirror in self.mirrors:
             url = mirror.rstrip("/") + "/" + name
             try:
-                http = pooch.HTTPDownloader(progressbar=True, timeout=30)
-                pooch.retrieve(url, sha256, fname=name, path=self.folder, downloader=http)
+                pooch.retrieve(url, sha256, name, self.folder, None, pooch.HTTPDownloader(progressbar=True, timeout=30))
                 return
             except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
-                failures.append(f"{url}: {str(error).splitlines()[0]}")
-        raise UserError(f"cannot download {name} ({'; '.join(failures)}): put it into {shown(self.folder)} by hand")
+                failures.append(f"{url}: {str(error).splitlines()[0][:99]}")
+        raise UserError(f"cannot download {name}: put it into {shown(self.folder)} by hand ({'; '.join(failures)})")
 
     def _read(self, name: str, header: int) -> torch.Tensor:
         with gzip.open(self.folder / name) as file:

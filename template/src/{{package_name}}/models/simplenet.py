@@ -2,8 +2,6 @@
 
 from torch import nn
 
-from ..utils.errors import UserError
-
 
 class SimpleNet(nn.Sequential):
     """LeNet-5's layout (LeCun et al., 1998) with batch normalisation, ReLU and max pooling.
@@ -17,8 +15,6 @@ class SimpleNet(nn.Sequential):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 1, image_size: int = 28) -> None:
-        if image_size < 12:
-            raise UserError(f"image_size is {image_size}, but SimpleNet needs at least 12 pixels")
         side = (image_size // 2 - 4) // 2  # the first convolution pads, the second does not
         super().__init__(
             nn.Conv2d(in_channels, 6, kernel_size=5, padding=2, bias=False),

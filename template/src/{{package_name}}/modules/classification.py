@@ -12,8 +12,8 @@ from torch.optim import AdamW
 from torchmetrics import MaxMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from ..utils.errors import UserError
 from ..utils.optim import configure_optimizers
+from ..utils.project import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -79,7 +79,8 @@ class ClassificationModule(LightningModule):
         self.log("train/acc", self.train_acc, prog_bar=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_loss.update(self._step(batch, self.val_acc), weight=len(batch[1]))
+        # once a sample, so that the last batch weighs no more: without its check for NaN, MeanMetric ignores `weight`
+        self.val_loss.update(self._step(batch, self.val_acc).expand(len(batch[1])))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/loss": self.val_loss, "val/acc": self.val_acc}, prog_bar=True)
@@ -88,7 +89,7 @@ class ClassificationModule(LightningModule):
             self.log("val/acc_best", self.val_acc_best.compute(), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.test_loss.update(self._step(batch, self.test_acc), weight=len(batch[1]))
+        self.test_loss.update(self._step(batch, self.test_acc).expand(len(batch[1])))
 
     def on_test_epoch_end(self) -> None:
         self.log_dict({"test/loss": self.test_loss, "test/acc": self.test_acc})

@@ -15,10 +15,9 @@ def configure_optimizers(
     monitor: str,
     mode: str,
 ) -> OptimizerLRScheduler:
-    """Return what `LightningModule.configure_optimizers` returns.
+    """Build the optimizer and the scheduler; OneCycleLR and CyclicLR step after every batch, others after every epoch.
 
-    OneCycleLR and CyclicLR step after every batch, all others after every epoch. OneCycleLR without a length spans
-    the whole training. ReduceLROnPlateau follows the monitored metric, in the direction of `mode`.
+    OneCycleLR without a length spans the training, and ReduceLROnPlateau follows `monitor` in the direction of `mode`.
     """
     built = optimizer(module.parameters())
     if lr_scheduler is None:

@@ -9,31 +9,27 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from .errors import UserError
-from .paths import shown
+from .project import UserError, shown
 
 
 def find_checkpoint(runs: Path, run_id: str, which: str) -> Path:
     """Return the `best` or the `last` checkpoint of a run below `logs/<name>`; of the newest one if the id is `*`."""
-    pattern = f"checkpoints/{which}.ckpt"
-    found = list(runs.glob(f"{run_id}/{pattern}"))
+    found = list(runs.glob(f"{run_id}/checkpoints/{which}.ckpt"))
     if not found:
-        others = sorted({path.parents[2].name for path in runs.parent.glob(f"*/*/{pattern}")})
-        hint = f" (runs that have one: {', '.join(others)})" if others else ""
-        mend = "train one with fit, or pass --name <run name> or --ckpt_path <file>"
-        raise UserError(f"no {which} checkpoint in {shown(runs / run_id)}{hint}: {mend}")
+        advice = "train one with fit, or pass --name <run name>, --ckpt_path last or --ckpt_path <file>"
+        raise UserError(f"no {which} checkpoint in {shown(runs / run_id)}: {advice}")
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
     """Raise UserError if a checkpoint cannot be read, or has not the model's weights by name and shape."""
-    if "://" in str(path) or path == "hpc" or Path(path).is_dir():  # Lightning knows how to read these
+    if "://" in str(path) or path == "hpc" or (Path(path) / ".metadata").exists():  # Lightning's, one is a sharded one
         return
     try:
         saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)["state_dict"]
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
-    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+    except (EOFError, IsADirectoryError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
         raise UserError(f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone") from error
     own = model.state_dict()
     shapes = {key: [tuple(s[key].shape) if key in s else "missing" for s in (saved, own)] for key in {**own, **saved}}
@@ -55,12 +51,13 @@ def commit_all(root: Path, message: str) -> None:
 
     status = git("status", "--porcelain", ".")
     if status.returncode != 0 or not status.stdout:
-        reason = "the working tree is clean" if status.returncode == 0 else "the project is in no repository"
-        rank_zero_info(f"Git: nothing to commit, {reason}")
+        rank_zero_info(
+            f"Git: nothing to commit, {'no repository' if status.returncode else 'the working tree is clean'}"
+        )
         return
     done = git("add", "--all", ".")
     done = done if done.returncode else git("commit", "--quiet", "-m", message)
     if done.returncode != 0:
         reason = " ".join((done.stderr or done.stdout).split())
-        raise UserError(f"cannot commit before fit ({reason}): mend that, or leave out --git_commit_before_fit")
+        raise UserError(f"cannot commit before fit ({reason}): see to that, or leave out --git_commit_before_fit")
     rank_zero_info(f"Git: committed {message}")

@@ -1,4 +1,4 @@
-"""The project's root, and names for what is in it."""
+"""The project's root, names for what is in it, and the error for what its user can put right."""
 
 import os
 import secrets
@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pyrootutils
 
-from .errors import UserError
+
+class UserError(ValueError):
+    """A mistake of the user's: the command line prints the message, one line that says what to do, and no traceback."""
 
 
 @cache
 def project_root() -> Path:
     """Find the project's root, which holds `.project-root`, and load its `.env`; raise UserError if there is none."""
-    # above this file or, if the package was installed as a copy, above the working directory
-    for start in (Path(__file__), Path.cwd()):
+    for start in (Path(__file__), Path.cwd()):  # the second, if the package was installed as a copy
         with suppress(FileNotFoundError):
             return Path(pyrootutils.setup_root(start, indicator=".project-root"))
     raise UserError(f"no .project-root in {Path.cwd()} or above it: run the command inside the project")
