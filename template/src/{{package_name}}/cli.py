@@ -1,11 +1,13 @@
 """The command line: LightningCLI with default configs, run directories and checkpoints found by name."""
 
 import logging
+import os
 import re
 import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,11 +44,12 @@ class CLI(LightningCLI):
                 auto_configure_optimizers=False,  # the modules do: how long a schedule is, only the trainer knows
                 args=list(sys.argv[1:] if args is None else args),
             )
-        except MisconfigurationException as error:
+        except (UserError, MisconfigurationException, OSError) as error:
+            with suppress(AttributeError, OSError):
+                os.removedirs(self.directory)  # if nothing is in it yet
             raise UserError(" ".join(str(error).split())) from error
 
     def init_parser(self, fit_options: bool = False, **kwargs: Any) -> LightningArgumentParser:
-        """Raise errors instead of printing them with the usage, and add the options that only `fit` has."""
         parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
         if fit_options:
             self.fit_parser = parser
@@ -56,7 +59,6 @@ class CLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options of all sub-commands, and link what is declared once to where it is used."""
         parser.add_argument("--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>.")
         parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
@@ -118,10 +120,9 @@ class CLI(LightningCLI):
         self.save_config_kwargs = {"given": given, "directory": self.directory}
 
     def instantiate_classes(self) -> None:
-        """Raise the error of a class as it is, not jsonargparse's list of types around it."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
+        except ValueError as error:  # the error of a class as it is, not jsonargparse's list of types around it
             raise (error.__cause__ if type(error) is ValueError and error.__cause__ else error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -146,10 +147,7 @@ class CLI(LightningCLI):
         if config.ckpt_path is not None:
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
         if self.trainer.is_global_zero and not config.trainer.fast_dev_run:
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot make {shown(self.directory)}: {error.strerror}") from error
+            self.directory.mkdir(parents=True, exist_ok=True)
 
     def before_fit(self) -> None:
         if self.config.fit.git_commit_before_fit:

@@ -38,7 +38,8 @@ def explain(message: str, options: Iterable[str]) -> str:
             return f"{path} is {given[1] if given else 'something else'}, but must be a {cause['kind']}"
         if cause["short"]:
             return f"{path}: there are several classes {cause['short']}, so write package.module.{cause['short']}"
-        return f"{path}.{cause['missing']} is missing" if cause["missing"] else f"{path}: no module {cause['module']}"
+        wrong = f"{path} is {given[1] if given else 'wrong'}, but there is no module {cause['module']}"
+        return f"{path}.{cause['missing']} is missing" if cause["missing"] else wrong
     expected = re.findall(r"Expected an? (?!path but)(.+)", re.split(r"Given value|\. Got value", leaf)[0])
     if expected and given:
         wanted = re.sub(r"dot import path string: \S+", "a class (package.module.Class)", "\n".join(expected))
