@@ -50,6 +50,7 @@ class CLI(LightningCLI):
             raise UserError(" ".join(str(error).split())) from error
 
     def init_parser(self, fit_options: bool = False, **kwargs: Any) -> LightningArgumentParser:
+        """Have errors raised, not printed with the usage, and add the options that only `fit` has."""
         parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
         if fit_options:
             self.fit_parser = parser
@@ -59,6 +60,7 @@ class CLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of all sub-commands, and link what is declared once to where it is used."""
         parser.add_argument("--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>.")
         parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
@@ -137,7 +139,7 @@ class CLI(LightningCLI):
             callbacks.append(self.checkpoint)
         if trainer.enable_progress_bar is not False and not trainer.barebones and not has_bar:
             callbacks.append(ProgressBar())
-        if self.subcommand == "predict":
+        if self.subcommand == "predict" and not trainer.fast_dev_run:
             callbacks.append(PredictionWriter(self.directory))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 

@@ -47,16 +47,13 @@ class Resume(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        asked = trainer.estimated_stepping_batches
         for scheduler in schedulers:
-            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < trainer.estimated_stepping_batches:
-                steps = (
-                    f"{scheduler.total_steps} steps, and max_epochs asks for {trainer.estimated_stepping_batches:.0f}"
-                )
+            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < asked:
+                steps = f"{scheduler.total_steps} steps, and max_epochs asks for {asked:.0f}"
                 raise UserError(f"the checkpoint's OneCycleLR ends after {steps}: set it as it was, or train anew")
-        kept = {
-            "params",
-            *(("lr", "initial_lr", "momentum", "betas") if schedulers else ()),
-        }  # those are the scheduler's
+        # what a scheduler sets stays as the checkpoint has it
+        kept = {"params", "lr", "initial_lr", "momentum", "betas"} if schedulers else {"params"}
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         for group, configured in zip(groups, self.configured, strict=True):
             group.update({key: value for key, value in configured.items() if key not in kept})
@@ -91,9 +88,8 @@ class PredictionWriter(BasePredictionWriter):
         self.directory = directory
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.path = trainer.strategy.broadcast(self.directory) / f"predictions-{trainer.global_rank}.csv".replace(
-            "-0", ""
-        )
+        part = f"-{trainer.global_rank}" if trainer.global_rank else ""
+        self.path = trainer.strategy.broadcast(self.directory) / f"predictions{part}.csv"
         rank_zero_info(f"Predictions: {shown(self.path)}")
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
