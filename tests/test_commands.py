@@ -517,6 +517,39 @@ def test_a_changed_class_keeps_no_arguments_of_the_former_one(project: Path, whe
     assert model["lr_scheduler"]["init_args"] == {"step_size": 2, "gamma": 0.1, "last_epoch": -1}
 
 
+def test_a_changed_class_keeps_no_argument_that_it_has_too(project: Path) -> None:
+    """Arguments that a config gives do not go to another class, but those on the command line stay, in any order."""
+    parts = ("model: {init_args: {optimizer: {%s}, lr_scheduler: {%s}}}", "trainer: {logger: {%s}}")
+    classes = [
+        ("torch.optim.AdamW", "weight_decay: 0.3, lr: 0.2", "torch.optim.lr_scheduler.OneCycleLR", "max_lr: 0.7"),
+        (
+            "torch.optim.SGD",
+            "momentum: 0.5, weight_decay: 0.1",
+            "torch.optim.lr_scheduler.CyclicLR",
+            "base_lr: 0.1, max_lr: 0.4",
+        ),
+    ]
+    loggers = [("TensorBoardLogger", "save_dir: elsewhere, prefix: a"), ("CSVLogger", "flush_logs_every_n_steps: 7")]
+    for number, ((optimizer, its, scheduler, theirs), (logger, own)) in enumerate(zip(classes, loggers, strict=True)):
+        given = [f"class_path: {name}, init_args: {{{args}}}" for name, args in ((optimizer, its), (scheduler, theirs))]
+        logs = f"class_path: lightning.pytorch.loggers.{logger}, init_args: {{{own}}}"
+        (project / f"{number}.yaml").write_text(parts[0] % tuple(given) + "\n" + parts[1] % logs + "\n")
+    by_options = "--model.optimizer.weight_decay 0.1 --model.optimizer=SGD --model.optimizer.momentum 0.5"
+    by_options += " --model.lr_scheduler CyclicLR --model.lr_scheduler.base_lr 0.1 --model.lr_scheduler.max_lr 0.4"
+    by_options += " --trainer.logger CSVLogger --trainer.logger.flush_logs_every_n_steps 7"
+    for change in ("-c 1.yaml", by_options):
+        config = settings(project, f"-c 0.yaml {change}")
+        optimizer, scheduler = (config["model"]["init_args"][key]["init_args"] for key in ("optimizer", "lr_scheduler"))
+        assert (optimizer["lr"], optimizer["weight_decay"], optimizer["momentum"]) == (0.001, 0.1, 0.5), change
+        assert (scheduler["base_lr"], scheduler["max_lr"]) == (0.1, 0.4), change
+        logger = config["trainer"]["logger"]["init_args"]
+        assert (logger["prefix"], logger["flush_logs_every_n_steps"]) == ("", 7), change
+        assert logger["save_dir"] == "elsewhere", "where the project logs stays"
+    assert settings(project, "-c 0.yaml -c 0.yaml --model.optimizer AdamW")["model"]["init_args"]["optimizer"][
+        "init_args"
+    ]["weight_decay"] == pytest.approx(0.3), "the same class keeps them"
+
+
 # Testing after training -----------------------------------------------------------------------------------------------
 
 # The learning rate of the second epoch is so large that the first epoch's checkpoint is the best.

@@ -33,7 +33,7 @@ src/P/data_modules/__init__.py src/P/data_modules/digits.csv.gz src/P/data_modul
 src/P/data_modules/digits.py src/P/data_modules/in_memory.py src/P/data_modules/mnist.py
 src/P/metrics/.gitkeep src/P/models/__init__.py src/P/models/simplenet.py
 src/P/modules/__init__.py src/P/modules/classification.py
-src/P/utils/__init__.py src/P/utils/explain.py src/P/utils/optim.py src/P/utils/project.py
+src/P/utils/__init__.py src/P/utils/arguments.py src/P/utils/optim.py src/P/utils/project.py
 src/P/utils/runs.py tests/conftest.py tests/test_commands.py tests/test_data.py
 """
 

@@ -8,27 +8,28 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from .callbacks.run import BestCheckpoint, PredictionWriter, ProgressBar, Resume, SaveConfig
-from .utils.explain import explain
+from .callbacks.run import BestCheckpoint, PredictionWriter, ProgressBar, Resume
+from .utils.arguments import drop_replaced, explain, read_config
 from .utils.project import UserError, new_run_id, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint
 
-# The user can do nothing about these: workers slow down data in memory, and the other one is Lightning's own doing.
+# The user can do nothing about these: workers slow down data in memory, the second one is Lightning's own doing, …
 warnings.filterwarnings("ignore", ".*does not have many workers", UserWarning)
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec", FutureWarning)
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)  # a run goes on
+warnings.filterwarnings("ignore", "The dirpath has changed from", UserWarning)  # a new run has its own best checkpoint
 QUIET = r"💡 Tip: |`Trainer\.fit` stopped: `max_epochs="  # advertisements; the usual end, printed into the progress bar
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
 
@@ -37,10 +38,11 @@ class CLI(LightningCLI):
     """Parse the arguments, `sys.argv[1:]` if None, and run; raise UserError if they, data or a checkpoint is wrong."""
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
+        self.parsers: dict[str, LightningArgumentParser] = {}
         try:
             super().__init__(
-                save_config_callback=SaveConfig,
-                parser_kwargs={"fit": {"fit_options": True}},
+                save_config_callback=None,  # it would save to the logger's folder, and what is filled in here
+                parser_kwargs={verb: {"verb": verb} for verb in self.subcommands()},
                 auto_configure_optimizers=False,  # the modules do: how long a schedule is, only the trainer knows
                 args=list(sys.argv[1:] if args is None else args),
             )
@@ -49,14 +51,14 @@ class CLI(LightningCLI):
                 os.removedirs(self.directory)  # if nothing is in it yet
             raise UserError(" ".join(str(error).split())) from error
 
-    def init_parser(self, fit_options: bool = False, **kwargs: Any) -> LightningArgumentParser:
+    def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, not printed with the usage, and add the options that only `fit` has."""
-        parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
-        if fit_options:
-            self.fit_parser = parser
-            actions = {"test_after_fit": "Test the best checkpoint after", "git_commit_before_fit": "Commit all before"}
-            for name, description in actions.items():
-                parser.add_argument(f"--{name}", type=bool, default=False, help=f"{description} training.")
+        self.parsers[verb] = parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
+        if verb == "fit":
+            parser.add_argument(
+                "--test_after_fit", type=bool, default=False, help="Test the best checkpoint after training."
+            )
+            parser.add_argument("--git_commit_before_fit", type=bool, default=False, help="Commit all before training.")
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -75,13 +77,12 @@ class CLI(LightningCLI):
         start = next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
         if start:
             configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
-            args[start:start] = [arg for path in configs if _has_keys(path) for arg in ("-c", str(path))]
+            args[start:start] = [arg for path in configs if read_config(path) for arg in ("-c", str(path))]
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args(drop_replaced(args))
         except ArgumentError as error:
-            for path in [value for option, value in pairwise(args) if option in ("-c", "--config")]:
-                _has_keys(Path(path))
-            raise UserError(explain(str(error), self.fit_parser.get_defaults(skip_validation=True).keys())) from error
+            options = self.parsers["fit"].get_defaults(skip_validation=True).keys()
+            raise UserError(explain(str(error), options)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Keep Lightning from letting the checkpoint's hyperparameters win over configs and command line."""
@@ -91,7 +92,7 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.ignore_warnings:
             warnings.simplefilter("ignore")
-        given = config.clone()
+        self.given = config.clone()
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
         self.name = str(config.name or _first(loggers, "name", but="lightning_logs") or "default")
@@ -119,7 +120,6 @@ class CLI(LightningCLI):
             for key in place.keys() & args.keys():
                 args[key] = place[key]
         config.trainer.default_root_dir = str(self.directory)
-        self.save_config_kwargs = {"given": given, "directory": self.directory}
 
     def instantiate_classes(self) -> None:
         try:
@@ -133,7 +133,8 @@ class CLI(LightningCLI):
         self.checkpoint = self.config_init[self.subcommand].checkpoint
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
         callbacks = trainer.callbacks or []
-        callbacks = [Resume(), *([callbacks] if isinstance(callbacks, Callback) else callbacks)]
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else callbacks
+        callbacks = [LambdaCallback(setup=self.save_config), Resume(), *callbacks]
         has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
         if trainer.enable_checkpointing is not False and not trainer.barebones and not trainer.fast_dev_run:
             callbacks.append(self.checkpoint)
@@ -144,12 +145,20 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that does not fit the model before anything is started, and make the directory."""
+        """Refuse a checkpoint that does not fit the model before anything is started."""
         config = self.config[self.subcommand]
         if config.ckpt_path is not None:
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
-        if self.trainer.is_global_zero and not config.trainer.fast_dev_run:
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the run's directory, and save the config in it as it was given, so that `-c` takes it for a new run."""
+        if trainer.is_global_zero and stage == self.subcommand and not self.config[stage].trainer.fast_dev_run:
             self.directory.mkdir(parents=True, exist_ok=True)
+            again = f"-{datetime.now():%Y%m%d-%H%M%S}" * (self.directory / "config.yaml").exists()  # the run goes on
+            for key in ("ckpt_path", "test_after_fit", "git_commit_before_fit"):  # what to do now, not what the run is
+                self.given.pop(key, None)
+            self.parsers[stage].save(self.given, self.directory / f"config{again}.yaml", skip_unset=False)
+            rank_zero_info(f"Run directory: {shown(self.directory)}")
 
     def before_fit(self) -> None:
         if self.config.fit.git_commit_before_fit:
@@ -163,14 +172,6 @@ class CLI(LightningCLI):
 
     def after_test(self) -> None:
         rank_zero_info(f"Tested: {shown(self.config.test.ckpt_path)}")
-
-
-def _has_keys(config: Path) -> bool:
-    """Return whether there is a config that sets anything; raise UserError if it is not YAML with keys."""
-    try:
-        return bool((yaml.safe_load(config.read_text()) or {}).keys()) if config.exists() else False
-    except (AttributeError, OSError, UnicodeError, yaml.YAMLError) as error:
-        raise UserError(f"{shown(config)} is not YAML with keys: {' '.join(str(error).split())}") from error
 
 
 def _first(arguments: list[Namespace], key: str, but: str | None = None) -> Any:

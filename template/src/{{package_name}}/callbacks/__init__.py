@@ -1,1 +1,0 @@
-"""Callbacks: what happens at fixed moments of a run."""

@@ -1,16 +1,13 @@
-"""What every run has: checkpoints, configuration and predictions in its directory, and a progress bar."""
+"""What every run has: checkpoints and predictions in its directory, and a progress bar."""
 
 import csv
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -27,11 +24,6 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
         super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was best so far if the run goes on in its directory; a new run compares its own epochs."""
-        if state_dict["dirpath"] == self.dirpath:
-            super().load_state_dict(state_dict)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last.ckpt` after every epoch; Lightning's `save_last` does so only when there is a new best."""
@@ -57,24 +49,6 @@ class Resume(Callback):
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         for group, configured in zip(groups, self.configured, strict=True):
             group.update({key: value for key, value in configured.items() if key not in kept})
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves `config.yaml` in the run's directory; as it was given, so that `-c` takes it again for a new run."""
-
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, given: Namespace, directory: Path) -> None:
-        super().__init__(parser, config, save_to_log_dir=False)
-        self.given = given
-        self.directory = directory
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        path = self.directory / "config.yaml"
-        if path.exists():  # the run is continued
-            path = self.directory / f"config-{datetime.now():%Y%m%d-%H%M%S}.yaml"
-        for key in ("ckpt_path", "test_after_fit", "git_commit_before_fit"):  # what to do now, not what the run is
-            self.given.pop(key, None)
-        self.parser.save(self.given, path, skip_unset=False)
-        rank_zero_info(f"Run directory: {shown(self.directory)}")
 
 
 class PredictionWriter(BasePredictionWriter):

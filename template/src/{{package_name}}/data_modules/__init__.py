@@ -1,1 +1,0 @@
-"""Data modules: where batches come from, one dataset a file."""

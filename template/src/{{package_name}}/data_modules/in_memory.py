@@ -98,14 +98,10 @@ class InMemoryDataModule(LightningDataModule):
 
     def augment(self, images: Tensor) -> Tensor:
         """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
-        if not self.max_shift:
-            return images
-        # a shift in affine_grid's units: the image reaches from -1 to 1
-        limit = 2 * self.max_shift / torch.tensor(images.shape[:1:-1], device=images.device)
-        theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
-        theta[:, :, 2] = (2 * torch.rand(len(images), 2, device=images.device) - 1) * limit
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
+        shift, (height, width) = self.max_shift, images.shape[2:]
+        windows = F.pad(images, [shift] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all possible shifts
+        down, right = torch.randint(2 * shift + 1, (2, len(images)), device=images.device)
+        return windows[torch.arange(len(images), device=images.device), :, down, right]
 
     def _loader(self, dataset: ImageTensors, shuffle: bool = False) -> DataLoader[Batch]:
         sampler = None

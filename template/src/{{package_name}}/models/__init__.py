@@ -1,1 +1,0 @@
-"""Models: plain `torch.nn.Module`s, one a file."""

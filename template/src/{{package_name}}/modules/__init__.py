@@ -1,1 +1,0 @@
-"""Modules: loss, metrics and optimizer of a task, for any model that fits it."""

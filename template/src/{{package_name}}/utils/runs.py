@@ -1,6 +1,7 @@
 """What a run starts from: a checkpoint, and code that is committed."""
 
 import subprocess
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -45,19 +46,13 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
 @rank_zero_only
 def commit_all(root: Path, message: str) -> None:
     """Commit all changes below a folder; say so where there are none, and raise UserError if git refuses."""
-
-    def git(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False)
-
-    status = git("status", "--porcelain", ".")
-    if status.returncode != 0 or not status.stdout:
-        rank_zero_info(
-            f"Git: nothing to commit, {'no repository' if status.returncode else 'the working tree is clean'}"
-        )
+    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=False)
+    status = git(["git", "status", "--porcelain", "."])
+    if status.returncode or not status.stdout:
+        rank_zero_info(f"Git: nothing to commit, {'no repository' if status.returncode else 'the tree is clean'}")
         return
-    done = git("add", "--all", ".")
-    done = done if done.returncode else git("commit", "--quiet", "-m", message)
-    if done.returncode != 0:
-        reason = " ".join((done.stderr or done.stdout).split())
-        raise UserError(f"cannot commit before fit ({reason}): see to that, or leave out --git_commit_before_fit")
+    for command in (["git", "add", "--all", "."], ["git", "commit", "--quiet", "-m", message]):
+        if (done := git(command)).returncode:
+            reason = " ".join((done.stderr or done.stdout).split())
+            raise UserError(f"cannot commit before fit ({reason}): see to that, or leave out --git_commit_before_fit")
     rank_zero_info(f"Git: committed {message}")
