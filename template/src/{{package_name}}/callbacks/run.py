@@ -28,7 +28,7 @@ class BestCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last.ckpt` after every epoch; Lightning's `save_last` does so only when there is a new best."""
         super().on_train_epoch_end(trainer, pl_module)
-        trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt")
+        trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt", weights_only=False)
 
 
 class Resume(Callback):
@@ -52,9 +52,9 @@ class Resume(Callback):
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes `predictions.csv`: `id` (position in the dataset), `class`, and `p<i>`, the probability of class i.
+    """Writes the tensors of `predict_step` to `predictions.csv`, after `id`, a sample's position in the dataset.
 
-    Takes what ClassificationModule predicts. Other processes write their parts into `predictions-1.csv` and so on.
+    One of shape (N,) is a column; one of shape (N, K) is K of them. Process 1 writes to `predictions-1.csv`, and so on.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -67,15 +67,18 @@ class PredictionWriter(BasePredictionWriter):
         rank_zero_info(f"Predictions: {shown(self.path)}")
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        prediction, batch_indices = args[:2]
-        if not isinstance(prediction, dict) or batch_indices is None:
+        prediction, ids = args[:2]
+        if not isinstance(prediction, dict) or ids is None:
             return
-        columns = batch_indices, prediction["class"].tolist(), prediction["probability"].tolist()
+        columns = {"id": ids}
+        for name, values in prediction.items():
+            parts = enumerate(values.T) if values.ndim == 2 else [("", values)]
+            columns |= {f"{name}{i}": part.tolist() for i, part in parts}
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
             if not file.tell():
-                writer.writerow(["id", "class", *(f"p{i}" for i in range(prediction["probability"].shape[1]))])
-            writer.writerows([i, label, *p] for i, label, p in zip(*columns, strict=True))
+                writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
 
 
 class ProgressBar(TQDMProgressBar):

@@ -2,7 +2,6 @@
 
 import gzip
 from importlib.resources import files
-from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
@@ -17,10 +16,7 @@ class DigitsDataModule(InMemoryDataModule):
     and `val_size` of the others are for validation. They are enlarged to 28x28 pixels, which the image models take.
     """
 
-    num_classes, mean, std = 10, 0.3053, 0.3247
-
-    def __init__(self, val_size: int = 180, **kwargs: Any) -> None:
-        super().__init__(val_size=val_size, **kwargs)
+    num_classes, input_shape, mean, std = 10, (1, 28, 28), 0.3053, 0.3247
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 1,437 images for training and validation, or the 360 held out."""
@@ -28,6 +24,5 @@ class DigitsDataModule(InMemoryDataModule):
         table = torch.tensor([[int(value) for value in line.split(",")] for line in text.splitlines()])
         images = table[:, :-1].view(-1, 1, 8, 8).float() * (255 / 16)
         images = interpolate(images, size=28, mode="bilinear").round().byte()
-        rest, held_out = stratified_split(table[:, -1], 360, seed=0)
-        chosen = rest if train else held_out
+        chosen = stratified_split(table[:, -1], 360, seed=0)[0 if train else 1]
         return ImageTensors(images[chosen], table[chosen, -1])

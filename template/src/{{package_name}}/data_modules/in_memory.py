@@ -1,7 +1,9 @@
 """Base of the data modules whose images fit into memory."""
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from ..utils.project import UserError
+from ..utils.project import UserError, shown
 
 Batch = tuple[Tensor, ...]
 
@@ -34,6 +36,23 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
     return order[~chosen], order[chosen]
 
 
+def download(folder: Path, sha256: Mapping[str, str], mirrors: Sequence[str]) -> None:
+    """Check files by SHA-256, and download the missing ones; raise UserError if one is wrong or cannot be had."""
+    for name, expected in sha256.items():
+        path, failures = folder / name, []
+        if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise UserError(f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again")
+        for url in (mirror.rstrip("/") + "/" + name for mirror in mirrors if not path.exists()):
+            import pooch  # only here: every other start is faster without
+
+            try:
+                pooch.retrieve(url, expected, name, folder, None, pooch.HTTPDownloader(progressbar=True, timeout=30))
+            except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
+                failures.append(f"{url}: {str(error).splitlines()[0][:99]}")
+        if not path.exists():
+            raise UserError(f"cannot download {name}: put it into {shown(folder)} by hand ({'; '.join(failures)})")
+
+
 class InMemoryDataModule(LightningDataModule):
     """Serves images from memory and prepares each batch on the device.
 
@@ -43,17 +62,18 @@ class InMemoryDataModule(LightningDataModule):
     Args:
         batch_size: Samples per batch and process.
         num_workers: Worker processes per loader; 0 is fastest for data in memory.
-        val_size: Samples of the training set that are held out for validation.
+        val_size: Samples of the training set that are held out for validation; a tenth of it if 0.
         split_seed: Seed of the choice of these samples.
         max_shift: In training, shift each image by up to so many pixels in each direction.
     """
 
     num_classes: int
+    input_shape: tuple[int, ...]  # of an image: (C, H, W)
     mean: float  # of the training images, whose pixels are in [0, 1]
     std: float
 
     def __init__(
-        self, batch_size: int = 64, num_workers: int = 0, val_size: int = 5000, split_seed: int = 0, max_shift: int = 0
+        self, batch_size: int = 64, num_workers: int = 0, val_size: int = 0, split_seed: int = 0, max_shift: int = 0
     ) -> None:
         super().__init__()
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -69,11 +89,10 @@ class InMemoryDataModule(LightningDataModule):
             self.test_set = self.load(train=False)
             return
         images, labels = self.load(train=True).tensors
-        if not 0 < self.val_size < len(labels):
-            raise UserError(
-                f"val_size is {self.val_size}, but of {len(labels)} samples 1 to {len(labels) - 1} can be held out"
-            )
-        train, val = stratified_split(labels, self.val_size, self.split_seed)
+        size = self.val_size or len(labels) // 10
+        if not 0 < size < len(labels):
+            raise UserError(f"val_size is {size}, but only 1 to {len(labels) - 1} samples can be held out")
+        train, val = stratified_split(labels, size, self.split_seed)
         self.train_set = ImageTensors(images[train], labels[train])
         self.val_set = ImageTensors(images[val], labels[val])
 

@@ -1,15 +1,14 @@
 """MNIST: 70,000 handwritten digits of 28x28 pixels (LeCun, Cortes and Burges, 1998)."""
 
 import gzip
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..utils.project import UserError, project_root, shown
-from .in_memory import ImageTensors, InMemoryDataModule
+from ..utils.project import project_root
+from .in_memory import ImageTensors, InMemoryDataModule, download
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 SHA256 = {
@@ -30,40 +29,23 @@ class MNISTDataModule(InMemoryDataModule):
         mirrors: Base URLs to download from, tried in this order.
     """
 
-    num_classes, mean, std = 10, 0.1307, 0.3081
+    num_classes, input_shape, mean, std = 10, (1, 28, 28), 0.1307, 0.3081
+    name, sha256 = "mnist", SHA256
 
     def __init__(self, data_dir: str | None = None, mirrors: Sequence[str] = MIRRORS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.folder = (Path(data_dir) if data_dir else project_root() / "data") / "mnist"
+        self.folder = (Path(data_dir) if data_dir else project_root() / "data") / self.name
         self.mirrors = mirrors
 
     def prepare_data(self) -> None:
         """Check the four files and download the missing ones; raise UserError if one is wrong or cannot be had."""
-        for name, sha256 in SHA256.items():
-            path = self.folder / name
-            if not path.exists():
-                self._download(name, sha256)
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                raise UserError(f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again")
+        download(self.folder, self.sha256, self.mirrors)
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 60,000 training images, or the 10,000 test images."""
         part = "train" if train else "t10k"
         images = self._read(f"{part}-images-idx3-ubyte.gz", header=16).view(-1, 1, 28, 28)
         return ImageTensors(images, self._read(f"{part}-labels-idx1-ubyte.gz", header=8).long())
-
-    def _download(self, name: str, sha256: str) -> None:
-        import pooch  # only here: every other start is faster without
-
-        failures = []
-        for mirror in self.mirrors:
-            url = mirror.rstrip("/") + "/" + name
-            try:
-                pooch.retrieve(url, sha256, name, self.folder, None, pooch.HTTPDownloader(progressbar=True, timeout=30))
-                return
-            except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
-                failures.append(f"{url}: {str(error).splitlines()[0][:99]}")
-        raise UserError(f"cannot download {name}: put it into {shown(self.folder)} by hand ({'; '.join(failures)})")
 
     def _read(self, name: str, header: int) -> torch.Tensor:
         with gzip.open(self.folder / name) as file:

@@ -1,23 +1,28 @@
 """SimpleNet: a small convolutional network for small pictures."""
 
+from collections.abc import Sequence
+
 from torch import nn
+
+from ..utils.project import UserError
 
 
 class SimpleNet(nn.Sequential):
     """LeNet-5's layout (LeCun et al., 1998) with batch normalisation, ReLU and max pooling.
 
-    Maps images, float32 (N, in_channels, image_size, image_size), to logits (N, num_classes).
+    Maps images, float32 (N, C, H, W), to logits (N, num_classes).
 
     Args:
         num_classes: Number of classes.
-        in_channels: Number of image channels.
-        image_size: Height and width of the images in pixels, at least 12.
+        input_shape: Shape (C, H, W) of an image, at least 12 pixels high and wide.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 1, image_size: int = 28) -> None:
-        side = (image_size // 2 - 4) // 2  # the first convolution pads, the second does not
+    def __init__(self, num_classes: int, input_shape: Sequence[int]) -> None:
+        if len(input_shape) != 3 or min(input_shape[1:]) < 12:
+            raise UserError(f"SimpleNet takes images of at least 12x12 pixels, not data of shape {tuple(input_shape)}")
+        height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])  # the first convolution pads
         super().__init__(
-            nn.Conv2d(in_channels, 6, kernel_size=5, padding=2, bias=False),
+            nn.Conv2d(input_shape[0], 6, kernel_size=5, padding=2, bias=False),
             nn.BatchNorm2d(6),
             nn.ReLU(),
             nn.MaxPool2d(2),
@@ -26,7 +31,7 @@ class SimpleNet(nn.Sequential):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(16 * side * side, 120),
+            nn.Linear(16 * height * width, 120),
             nn.ReLU(),
             nn.Linear(120, 84),
             nn.ReLU(),

@@ -1,6 +1,6 @@
 """Classification: loss, accuracy, predictions and the optimizer, for any network that gives logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from lightning.pytorch import LightningModule
@@ -15,18 +15,17 @@ from torchmetrics.classification import MulticlassAccuracy
 from ..utils.optim import configure_optimizers
 from ..utils.project import UserError
 
-Batch = tuple[Tensor, Tensor]
-
 
 class ClassificationModule(LightningModule):
     """Trains a network with cross-entropy.
 
-    A batch is a pair of images, float32 of shape (N, C, H, W), and labels, int64 of shape (N,). Metrics are updated
-    in every step and computed once an epoch: a `self.log` per step costs more than the step of a small network.
+    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,). Metrics are
+    updated in every step and computed once an epoch: a `self.log` per step costs more than a small network's step.
 
     Args:
-        net: Builds the network from the number of classes; it maps images to logits of shape (N, num_classes).
+        net: Builds the network, which gives logits of shape (N, num_classes), from num_classes and input_shape.
         num_classes: Number of classes. The command line takes it from the data module.
+        input_shape: Shape of one sample, (C, H, W) of an image. The command line takes it from the data module.
         optimizer: Builds the optimizer from the parameters; AdamW with its defaults if None.
         lr_scheduler: Builds the learning rate scheduler from the optimizer; a constant learning rate if None.
         monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
@@ -36,8 +35,9 @@ class ClassificationModule(LightningModule):
 
     def __init__(
         self,
-        net: Callable[[int], nn.Module],
+        net: Callable[[int, Sequence[int]], nn.Module],
         num_classes: int,
+        input_shape: Sequence[int],
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         monitor: str = "val/acc",
@@ -45,10 +45,10 @@ class ClassificationModule(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if num_classes is None:  # the command line has found none
-            raise UserError("num_classes is missing: pass -c configs/data/<name>.yaml with a data module that has it")
+        if None in (num_classes, input_shape):  # the command line has not found it
+            raise UserError("num_classes or input_shape is missing: pass -c configs/data/<name>.yaml that gives both")
         self.save_hyperparameters()
-        self.net = net(num_classes)
+        self.net = net(num_classes, input_shape)
         if compile:
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
         self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
@@ -69,7 +69,7 @@ class ClassificationModule(LightningModule):
         """Return the loss, a scalar, of logits (N, num_classes) and labels (N,)."""
         return F.cross_entropy(logits, labels)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self._step(batch, self.train_acc)
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
@@ -78,7 +78,7 @@ class ClassificationModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         self.log("train/acc", self.train_acc, prog_bar=True)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # once a sample, so that the last batch weighs no more: without its check for NaN, MeanMetric ignores `weight`
         self.val_loss.update(self._step(batch, self.val_acc).expand(len(batch[1])))
 
@@ -88,21 +88,21 @@ class ClassificationModule(LightningModule):
             self.val_acc_best.update(self.val_acc.compute())
             self.log("val/acc_best", self.val_acc_best.compute(), sync_dist=True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.test_loss.update(self._step(batch, self.test_acc).expand(len(batch[1])))
 
     def on_test_epoch_end(self) -> None:
         self.log_dict({"test/loss": self.test_loss, "test/acc": self.test_acc})
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return `class`, int64 of shape (N,), and `probability`, float32 of shape (N, num_classes)."""
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return `class`, int64 of shape (N,), and `p`, the probabilities, float32 of shape (N, num_classes)."""
         probability = self(batch[0]).softmax(dim=1)
-        return {"class": probability.argmax(dim=1), "probability": probability}
+        return {"class": probability.argmax(dim=1), "p": probability}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
 
-    def _step(self, batch: Batch, acc: MulticlassAccuracy) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], acc: MulticlassAccuracy) -> Tensor:
         images, labels = batch
         logits = self(images)
         acc.update(logits, labels)

@@ -37,10 +37,8 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
     different = next((key for key, (there, here) in shapes.items() if there != here), None)
     if different and model.strict_loading and not is_overridden("configure_model", model):
         there, here = shapes[different]
-        raise UserError(
-            f"{shown(path)} is a checkpoint of another model: {different} is {there} there and {here} in this one; "
-            "pass the configs that it was trained with, or the config.yaml of its run"
-        )
+        other = f"{shown(path)} is a checkpoint of another model: {different} is {there} there and {here} in this one"
+        raise UserError(f"{other}; pass the configs that it was trained with, or the config.yaml of its run")
 
 
 @rank_zero_only
