@@ -1,0 +1,127 @@
+"""Regression: loss, metrics, predictions and the optimizer, for any network that gives numbers."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+
+from ..utils.optim import configure_optimizers
+from ..utils.project import UserError
+
+
+class RegressionModule(LightningModule):
+    """Trains a network with the mean squared error, in standard deviations of the targets.
+
+    A batch is a pair of inputs, float32 of shape (N, *input_shape), and targets, real numbers of shape
+    (N, num_outputs), or (N,) for one output. Predictions, MAE and RMSE are in the units of the targets. Of several
+    outputs, each metric is the mean over all; RMSE is the root of the mean. The network learns numbers of mean 0 and
+    standard deviation 1 if the data module has `target_mean` and `target_std`, lists of num_outputs numbers.
+
+    Args:
+        net: Builds the network, which gives numbers of shape (N, num_outputs), from num_outputs and input_shape.
+        num_outputs: How many numbers to predict. The command line takes it from the data module.
+        input_shape: Shape of one sample, (C, H, W) of an image. The command line takes it from the data module.
+        optimizer: Builds the optimizer from the parameters; AdamW with its defaults if None.
+        lr_scheduler: Builds the learning rate scheduler from the optimizer; a constant learning rate if None.
+        monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
+        mode: `max` if more of that metric is better, else `min`. The command line takes it from `checkpoint.mode`.
+        compile: Whether to compile the network with `torch.compile`.
+    """
+
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        net: Callable[[int, Sequence[int]], nn.Module],
+        num_outputs: int,
+        input_shape: Sequence[int],
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        monitor: str = "val/loss",
+        mode: str = "min",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if None in (num_outputs, input_shape):  # the command line has not found it
+            raise UserError("num_outputs or input_shape is missing: pass -c configs/data/<name>.yaml that gives both")
+        self.save_hyperparameters()
+        self.net = net(num_outputs, input_shape)
+        if compile:
+            self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
+        self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
+        self.monitor, self.mode = monitor, mode
+        self.register_buffer("target_mean", torch.zeros(num_outputs))
+        self.register_buffer("target_std", torch.ones(num_outputs))
+        self.val_metrics, self.test_metrics = (
+            MetricCollection(
+                {
+                    "loss": MeanMetric(nan_strategy="disable"),  # its check waits for the device in every step
+                    "mae": MeanAbsoluteError(),
+                    "rmse": MeanSquaredError(squared=False),
+                    "r2": R2Score(),
+                },
+                prefix=prefix,
+                compute_groups=False,
+            )
+            for prefix in ("val/", "test/")
+        )
+
+    def setup(self, stage: str) -> None:
+        """Take the training targets' mean and standard deviation from the data module, if it has them."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # not declared
+        if stage == "fit" and hasattr(data, "target_mean"):
+            self.target_mean.copy_(torch.tensor(data.target_mean))
+            self.target_std.copy_(torch.tensor(data.target_std))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the predictions, float32 of shape (N, num_outputs), in the units of the targets."""
+        return cast("Tensor", self.target_mean + self.target_std * self.net(inputs))
+
+    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
+        return ((predictions - targets) / self.target_std).square().mean()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss = self.loss(*self._step(batch))
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
+            self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._update(self.val_metrics, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.val_metrics, prog_bar=True)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._update(self.test_metrics, batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.test_metrics)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return `prediction`, float32 of shape (N, num_outputs), or (N,) for one output."""
+        return {"prediction": self(batch[0]).squeeze(1)}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
+
+    def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        predictions = self(batch[0])
+        return predictions, batch[1].float().reshape(predictions.shape)
+
+    def _update(self, metrics: MetricCollection, batch: tuple[Tensor, Tensor]) -> None:
+        predictions, targets = self._step(batch)
+        metrics["loss"].update(self.loss(predictions, targets).expand(len(targets)))
+        metrics["mae"].update(predictions, targets)
+        metrics["rmse"].update(predictions, targets)
+        # R2 is the same of standardised numbers, but its sums of squares lose no digits
+        metrics["r2"].update(*((values - self.target_mean) / self.target_std for values in (predictions, targets)))
