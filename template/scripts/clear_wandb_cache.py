@@ -8,7 +8,7 @@ import argparse
 import re
 import shutil
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -80,10 +80,9 @@ def deleted_runs(root: Path, chosen: str | None) -> list[Path]:
 
 def confirmed(question: str) -> bool:
     """Return whether somebody at a terminal says yes."""
-    try:
+    with suppress(EOFError, KeyboardInterrupt):
         return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
-    except (EOFError, KeyboardInterrupt):
-        return False
+    return False
 
 
 def main() -> None:
