@@ -168,11 +168,28 @@ def write(project: Path, name: str, code: str) -> None:
     (project / "src" / "my_project" / name).write_text(textwrap.dedent(code))
 
 
+WIDE = "--model.net my_project.models.wide.WideNet"  # a network that has an argument
+
+
 @pytest.fixture(scope="module")
 def fitted(default_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a finished run, exp1. Tests add runs of other names, and change nothing else."""
     project = shutil.copytree(default_project, tmp_path_factory.mktemp("fitted") / "my-project")
     fit(project, "--name exp1 --trainer.max_epochs 2")
+    write(
+        project,
+        "models/wide.py",
+        """
+        from collections.abc import Sequence
+
+        from .simplenet import SimpleNet
+
+
+        class WideNet(SimpleNet):
+            def __init__(self, num_classes: int, input_shape: Sequence[int], in_channels: int = 1) -> None:
+                super().__init__(num_classes, (in_channels, *input_shape[1:]))
+        """,
+    )
     return project
 
 
@@ -193,7 +210,7 @@ def repository(project: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wandb_project(render: Render) -> Path:
-    return render(logger="wandb")
+    return render(loggers=["wandb"])
 
 
 # Where it is started --------------------------------------------------------------------------------------------------
@@ -216,7 +233,7 @@ def test_help_lists_the_sub_commands(project: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "argument", "explanation"),
     [
-        ("--data.help=my_project.data_modules.digits.DigitsDataModule", "--data.val_size", "default: 180"),
+        ("--data.help=my_project.data_modules.digits.DigitsDataModule", "--data.val_size", "a tenth of it if 0"),
         ("--data.help=my_project.data_modules.in_memory.InMemoryDataModule", "--data.max_shift", "shift each image by"),
         ("--model.help=my_project.modules.classification.ClassificationModule", "--model.compile", "to compile the"),
         ("--trainer.logger.help=CSVLogger", "--trainer.logger.flush_logs_every_n_steps", "How often"),
@@ -729,7 +746,7 @@ def test_the_optimizer_uses_what_the_saved_configuration_says(fitted: Path, inte
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_checkpoint_of_another_model_is_refused(fitted: Path, verb: str) -> None:
-    line = refuse_digits(fitted, f"{verb} --name exp1 --ckpt_path last --model.net.in_channels 3")
+    line = refuse_digits(fitted, f"{verb} --name exp1 --ckpt_path last {WIDE} --model.net.in_channels 3")
     assert "last.ckpt is a checkpoint of another model: net.0.weight is (6, 1, 5, 5) there and (6, 3, 5, 5)" in line
 
 
@@ -919,7 +936,7 @@ def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -
 YAML = {
     "trainer": "trainer: {{{}}}",
     "model": "model: {{init_args: {{{}}}}}",
-    "model.net": "model: {{init_args: {{net: {{init_args: {{{}}}}}}}}}",
+    "model.net": "model: {{init_args: {{net: {{class_path: my_project.models.wide.WideNet, init_args: {{{}}}}}}}}}",
     "model.optimizer": "model: {{init_args: {{optimizer: {{init_args: {{{}}}}}}}}}",
     "model.lr_scheduler": "model: {{init_args: {{lr_scheduler: {{init_args: {{{}}}}}}}}}",
     "data": "data: {{init_args: {{{}}}}}",
@@ -948,7 +965,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(
     fitted: Path, tmp_path: Path, where: str, keys: str, misspelt: str, right: str
 ) -> None:
     (tmp_path / "mistake.yaml").write_text(YAML[keys].format(f"{misspelt}: 1"))
-    mistake = f"--{keys}.{misspelt} 1" if where == "option" else f"-c {tmp_path}/mistake.yaml"
+    mistake = f"{WIDE} --{keys}.{misspelt} 1" if where == "option" else f"-c {tmp_path}/mistake.yaml"
     line = refuse_digits(fitted, f"fit {mistake}")
     assert re.fullmatch(rf"{keys}\.{misspelt} is not a known key: did you mean ({keys}\.)?{right}\?", line), line
 
@@ -1021,7 +1038,7 @@ def test_a_wrong_type_is_answered_with_the_right_one(
     fitted: Path, tmp_path: Path, where: str, keys: str, name: str, expected: str
 ) -> None:
     (tmp_path / "mistake.yaml").write_text(YAML[keys].format(f"{name}: many"))
-    mistake = f"--{keys}.{name} many" if where == "option" else f"-c {tmp_path}/mistake.yaml"
+    mistake = f"{WIDE} --{keys}.{name} many" if where == "option" else f"-c {tmp_path}/mistake.yaml"
     line = refuse_digits(fitted, f"fit {mistake}")
     assert line.startswith(f"{keys}.{name} is many, but must be ")
     assert expected in line
@@ -1067,10 +1084,10 @@ def test_a_truncated_checkpoint_is_named(fitted: Path, exp1: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("verb", ["fit", "validate"])
-@pytest.mark.parametrize("size", [0, 1437])
+@pytest.mark.parametrize("size", [-1, 1437])
 def test_a_validation_set_that_leaves_nothing_is_refused(fitted: Path, verb: str, size: int) -> None:
     line = fail(fitted, verb, *DIGITS, *QUIET, "--name=exp1", f"--data.val_size={size}")
-    assert line == f"val_size is {size}, but of 1437 samples 1 to 1436 can be held out"
+    assert line == f"val_size is {size}, but only 1 to 1436 samples can be held out"
 
 
 # The environment ------------------------------------------------------------------------------------------------------

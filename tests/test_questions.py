@@ -2,7 +2,9 @@
 
 import keyword
 import re
+import shutil
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import QUESTIONS, ROOT, Render
+from copier import run_copy
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
-KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when", "placeholder", "secret"}
 FREE_TEXT = ["project_name", "package_name", "project_description", "user_name", "user_email"]
 HOSTILE = [
     'say "hi"', "it's", "back\\slash", "{{ 7*7 }}", "{% raw %}", "{# no #}", "a: b", "# no comment", "100 %", "- item",
@@ -28,13 +32,6 @@ def refusal(render: Render, **answers: Any) -> str:
     line = str(caught.value).split(": ", 1)[1].strip()
     assert "\n" not in line
     return line
-
-
-def test_every_question_has_type_help_and_default() -> None:
-    for name, question in QUESTIONS.items():
-        assert question.keys() >= {"type", "help", "default"}, name
-        assert question.keys() <= KEYS, name
-        assert name not in FREE_TEXT or "validator" in question, name
 
 
 def test_nothing_runs_on_the_users_machine() -> None:
@@ -96,12 +93,58 @@ def test_free_text_arrives_as_it_was_given(render: Render, text: str) -> None:
         yaml.safe_load(path.read_text())
 
 
+@pytest.fixture(scope="session")
+def packaging(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with only those files that free text goes to, and without git: it renders in no time."""
+    copy = tmp_path_factory.mktemp("packaging") / "template"
+    shutil.copytree(template, copy, ignore=shutil.ignore_patterns(".git", "src", "tests", "docs"))
+    return copy
+
+
+SYNTAX = st.sampled_from([*HOSTILE, *"{}%#'\"\\:-[]&*!|>`$,\x85\u2028"])
+LINE = st.lists(SYNTAX | st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=6).map("".join)
+ANY = st.lists(SYNTAX | st.characters(codec="utf-8") | st.just("x" * 10_000), max_size=12).map("".join)
+TEXTS = {
+    "project_name": LINE | LINE | LINE | ANY,
+    "package_name": st.just("my_project") | st.just("p2") | ANY,
+    "project_description": LINE | LINE | LINE | ANY,
+    "user_name": LINE | LINE | LINE | ANY,
+    "user_email": st.sampled_from(["", "ada@example.org", "a+b'c@例え.jp"]) | ANY,
+}
+
+
+@settings(
+    max_examples=500, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+@given(texts=st.fixed_dictionaries(TEXTS))
+def test_any_text_is_refused_or_arrives_as_it_was_given(packaging: Path, texts: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "project"
+        try:
+            run_copy(str(packaging), project, data=texts, defaults=True, quiet=True)
+        except ValueError as error:
+            refused = re.fullmatch(r"Validation error for question '(\w+)': (.+)", str(error).strip())
+            assert refused and refused[1] in TEXTS, error
+            assert not project.exists()
+            return
+        answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+        assert {name: answers[name] for name in texts} == texts
+        metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        assert metadata["description"] == texts["project_description"]
+        author = {"name": texts["user_name"], "email": texts["user_email"]}
+        assert metadata["authors"] == [{key: value for key, value in author.items() if value}]
+        assert texts["user_name"] in (project / "LICENSE").read_text()
+        for path in (project / "configs").rglob("*.yaml"):
+            yaml.safe_load(path.read_text())
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "reason"),
     [
         ("project_name", "", "1 to 80 characters"),
         ("project_name", "two\nlines", "one line"),
         ("project_name", "tab\there", "one line"),
+        ("project_name", "next\x85line", "one line"),
         ("project_name", "x" * 10_000, "1 to 80 characters"),
         ("project_description", "two\nlines", "one line"),
         ("project_description", "x" * 10_000, "at most 300"),
@@ -112,6 +155,8 @@ def test_free_text_arrives_as_it_was_given(render: Render, text: str) -> None:
         ("user_email", "ada@example.org\n", "no e-mail address"),
         ("user_email", "a@b@c", "no e-mail address"),
         ("datasets", [], "at least one"),
+        ("models", [], "at least one"),
+        ("models", ["regression"], "None of them fits the datasets"),
     ],
 )
 def test_an_answer_that_cannot_work_is_refused(render: Render, question: str, answer: Any, reason: str) -> None:
@@ -121,3 +166,11 @@ def test_an_answer_that_cannot_work_is_refused(render: Render, question: str, an
 def test_a_refused_answer_leaves_nothing_behind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> None:
     refusal(render, name="refused", package_name="torch")
     assert not list(Path(tmp_path_factory.getbasetemp()).glob("rendered*/refused"))
+
+
+def test_few_questions_are_asked_and_fewer_by_default() -> None:
+    asked = [name for name, question in QUESTIONS.items() if question.get("ask", True) is not False]
+    assert len(asked) <= 14
+    assert asked[0] == "setup"
+    recommended = [name for name in asked if "customise" not in str(QUESTIONS[name].get("ask"))]
+    assert recommended == ["setup", "project_name", "package_name", "user_name", "loggers"]

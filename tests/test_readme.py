@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import DIGITS, ROOT, Render, succeed
+from conftest import DIGITS, QUESTIONS, ROOT, Render, succeed
+from copier import run_copy
 
 SHORT = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
 
@@ -117,14 +120,16 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
 
 @pytest.mark.parametrize("logger", ["tensorboard", "csv", "wandb", "none"])
 def test_the_projects_own_tests_pass(render: Render, logger: str, tmp_path: Path) -> None:
-    project = shutil.copytree(render(logger=logger, git_hooks=False), tmp_path / "project")
+    project = shutil.copytree(
+        render(loggers=[logger] if logger != "none" else [], git_hooks=False), tmp_path / "project"
+    )
     done = subprocess.run([sys.executable, "-m", "pytest"], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert not re.search(r"skipped|warning", done.stdout)
 
 
 def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: Render, tmp_path: Path) -> None:
-    project = shutil.copytree(render(logger="wandb"), tmp_path / "project")
+    project = shutil.copytree(render(loggers=["wandb"]), tmp_path / "project")
     git = ["git", "-C", str(project)]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "add", "--all"], check=True)
@@ -155,6 +160,58 @@ def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: R
         line.split("...")[0].split(" ")[0:3][-1] for line in refused.stdout.splitlines() if line.endswith("Failed")
     }
     assert len(failed) == 7, refused.stdout
+
+
+EVERYTHING = {name: list(QUESTIONS[name]["choices"].values()) for name in ("loggers", "datasets", "models", "tooling")}
+
+
+@pytest.mark.parametrize("answers", [{}, EVERYTHING, {"license": "Proprietary", "torch_build": "cpu", "loggers": []}])
+@pytest.mark.parametrize("language", ["en+zh", "zh+en"])
+def test_the_projects_readmes_say_the_same(render: Render, language: str, answers: dict[str, Any]) -> None:
+    project = render(readme_language=language, **answers)
+    second = "README.zh.md" if language == "en+zh" else "README.en.md"
+    texts = [(project / name).read_text() for name in ("README.md", second)]
+    assert [f"]({name})" in text for name, text in zip((second, "README.md"), texts, strict=True)] == [True, True]
+    assert [bool(re.search(r"^# .*\n\n.*\n\nWith ", text, re.M)) for text in texts] == [
+        language == "en+zh",
+        language != "en+zh",
+    ]
+    for kind in ("bash", "python"):
+        code = [[re.sub(r"  # .*", "", block) for block in blocks(text, kind)] for text in texts]
+        assert code[0] == code[1]
+    prose = [re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S) for text in texts]
+    for pattern in (r"`([^`\n]+)`", r"\]\((?!README)([^)]+)\)", r"^(#+) ", r"^(- )", r"^(\| )"):
+        assert sorted(re.findall(pattern, prose[0], re.M)) == sorted(re.findall(pattern, prose[1], re.M)), pattern
+
+
+def test_a_readme_in_chinese_is_chinese(render: Render) -> None:
+    lines = (render(readme_language="zh", **EVERYTHING) / "README.md").read_text().splitlines()
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`|\([^)]*\)", "", "\n".join(lines[3:]), flags=re.M | re.S)
+    sentences = [line for line in prose.splitlines() if len(re.findall(r"[A-Za-z]{2,}", line)) > 5]
+    assert all(re.search(r"[\u4e00-\u9fff]", sentence) for sentence in sentences), sentences
+    assert len(re.findall(r"[\u4e00-\u9fff]", prose)) > 800
+
+
+def test_the_example_in_the_docs_adds_a_model(template: Path, tmp_path: Path) -> None:
+    """The diff in docs/contributing.md applies, and what it adds is rendered for whoever chooses it."""
+    (diff,) = blocks((ROOT / "docs" / "contributing.md").read_text(), "diff")
+    copy = shutil.copytree(template, tmp_path / "template", ignore=shutil.ignore_patterns(".git"))
+    subprocess.run(["git", "apply", "-"], cwd=copy, input=diff, text=True, check=True)
+    run_copy(str(copy), tmp_path / "chosen", data={"models": ["linear"]}, defaults=True, quiet=True)
+    run_copy(str(copy), tmp_path / "other", defaults=True, quiet=True)
+    assert not list((tmp_path / "other").rglob("*linear*"))
+    configs = ("-c", "configs/data/digits.yaml", "-c", "configs/model/linear.yaml")
+    succeed(tmp_path / "chosen", "fit", *configs, "--trainer.fast_dev_run=true")
+
+
+def test_a_dataset_is_added_later_as_the_docs_say(template: Path, project: Path) -> None:
+    command, *copies = blocks((ROOT / "docs" / "choices.md").read_text(), "bash")[0].splitlines()
+    copy = shlex.split(command.replace("~/copier-lightning", str(template)))
+    subprocess.run([sys.executable, "-m", *copy], cwd=project, check=True, capture_output=True)
+    for line in copies:
+        subprocess.run(shlex.split(line), cwd=project, check=True)
+    configs = ("-c", "configs/data/cifar10.yaml", "-c", "configs/model/simplenet.yaml")
+    assert "CIFAR10DataModule" in succeed(project, "fit", *configs, "--print_config")
 
 
 def test_the_readmes_of_this_repository_say_the_same() -> None:

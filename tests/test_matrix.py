@@ -1,0 +1,191 @@
+"""Every pair of answers renders a project in order, with the files and dependencies that docs/choices.md lists."""
+
+import ast
+import filecmp
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from allpairspy import AllPairs
+from conftest import QUESTIONS, ROOT, Render, succeed
+
+TABLE = ROOT / "docs" / "choices.md"
+CHOICES = {
+    name: tuple(dict(question["choices"]).values() if isinstance(question["choices"], dict) else question["choices"])
+    for name, question in QUESTIONS.items()
+    if "choices" in question
+}
+SETS = [name for name in CHOICES if QUESTIONS[name].get("multiselect")]
+FACTORS: dict[str, tuple[Any, ...]] = {
+    **{name: values for name, values in CHOICES.items() if name not in SETS},
+    **{name: (True, False) for name, question in QUESTIONS.items() if question["type"] == "bool"},
+    **{f"{name}: {choice}": (True, False) for name in SETS for choice in CHOICES[name]},
+}
+TABLES = {"mlp", "regression", "blank"}  # the models that a table fits
+
+
+def fits(dataset: str, model: str) -> bool:
+    return model in TABLES if dataset == "csv_table" else model != "regression" or dataset == "blank"
+
+
+def answers(row: list[Any]) -> dict[str, Any]:
+    """Return the answers to the questions from one value for each factor."""
+    values = dict(zip(FACTORS, row, strict=True))
+    single = {name: value for name, value in values.items() if ": " not in name}
+    return single | {name: [choice for choice in CHOICES[name] if values[f"{name}: {choice}"]] for name in SETS}
+
+
+def is_refused(row: list[Any]) -> bool:
+    """Whether the questionnaire refuses the answers: no dataset fits a model."""
+    given = answers(row)
+    return not any(fits(*pair) for pair in itertools.product(given["datasets"], given["models"]))
+
+
+def is_complete_and_refused(row: list[Any]) -> bool:
+    return len(row) == len(FACTORS) and is_refused(row)
+
+
+ROWS = [
+    answers(row) for row in AllPairs(list(FACTORS.values()), filter_func=lambda row: not is_complete_and_refused(row))
+]
+
+
+def covering() -> list[dict[str, Any]]:
+    """Return a few of the rows which hold every choice at least once, and data that are there at once."""
+    missing, few = {choice for row in ROWS for choice in chosen(row)}, []
+    ready = [row for row in ROWS if {"digits", "blank"} & {*row["datasets"]}]
+    while missing:
+        few.append(max(ready, key=lambda row: len(missing & {*chosen(row)})))
+        missing -= {*chosen(few[-1])}
+    return few
+
+
+def documented() -> dict[tuple[str, str], tuple[set[str], set[str]]]:
+    """Return the files and the dependencies that each choice adds, from the table."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*?) \|$", TABLE.read_text(), re.MULTILINE)
+    return {
+        (question, choice.strip("`")): (names(files), names(dependencies))
+        for question, choice, files, dependencies in rows
+    }
+
+
+def names(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return the questions with their choices, as the table has them."""
+    single = {
+        (name, str(answer).lower() if isinstance(answer, bool) else answer)
+        for name, answer in row.items()
+        if name not in SETS
+    }
+    several = {(name, choice) for name in SETS for choice in row[name]}
+    return single | several | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
+
+
+def files(project: Path) -> set[str]:
+    found = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+    return {name.replace("src/my_project", "src/<package>") for name in found}
+
+
+def dependencies(project: Path) -> set[str]:
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    lists = [metadata["dependencies"], *metadata["optional-dependencies"].values()]
+    return {re.split(r"[\[<>=]", line)[0] for given in lists for line in given}
+
+
+def parse(path: Path) -> None:
+    """See that a file is what its name says, and that nothing is left of the template in it."""
+    text = path.read_text()
+    left = re.sub(r"\$\{\{.*?\}\}", "", text) if ".github" in path.parts else text  # GitHub's own
+    assert not re.search(r"\{\{|\{%|%\}", left), f"{path} has Jinja in it"
+    if path.name != "LICENSE":
+        assert not re.search(r"[ \t]+$|\n\n\n\n", text, re.MULTILINE), f"{path} has blank space to spare"
+    assert not text or (text[-1] == "\n" and text[-2:] != "\n\n"), f"{path} does not end with one line break"
+    match path.suffix:
+        case ".py":
+            ast.parse(text)
+        case ".yaml" | ".yml":
+            yaml.safe_load(text)
+        case ".toml":
+            tomllib.loads(text)
+        case ".json" | ".ipynb":
+            json.loads(text)
+        case ".md":
+            for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+                assert (path.parent / link).exists(), f"{path} leads to {link}"
+
+
+def test_the_rows_hold_every_pair_of_answers() -> None:
+    held = {pair for row in ROWS for pair in itertools.combinations(sorted(flat(row).items()), 2)}
+    every = {
+        ((one, a), (other, b))
+        for one, other in itertools.combinations(sorted(FACTORS), 2)
+        for a, b in itertools.product(FACTORS[one], FACTORS[other])
+    }
+    assert every == held, "no pair is refused: each goes with some dataset and model that fit"
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row's value for each factor."""
+    return {
+        name: row[name.split(": ")[0]] if ": " not in name else name.split(": ")[1] in row[name.split(": ")[0]]
+        for name in FACTORS
+    }
+
+
+@pytest.mark.parametrize("row", ROWS, ids=itertools.count())
+def test_every_pair_of_answers_is_in_order(
+    render: Render, row: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = render(package_name="my_project", **row)
+    expected, needed = documented()[("always", "—")]
+    for choice in chosen(row):
+        added = documented().get(choice, (set(), set()))
+        expected, needed = expected | added[0], needed | added[1]
+    assert files(project) == expected
+    assert dependencies(project) == needed
+    for path in project.rglob("*"):
+        if path.is_file() and path.suffix != ".gz":
+            parse(path)
+    again = render(package_name="my_project", **row)
+    everything = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
+    assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
+    cache = str(tmp_path_factory.getbasetemp() / "mypy")
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--cache-dir", cache]):
+        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
+    listed = {name for given in documented().values() for name in given[0]}
+    template = {
+        path.relative_to(ROOT / "template").as_posix()
+        for path in (ROOT / "template").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    rendered = {name.removesuffix(".jinja").replace("{{package_name}}", "<package>") for name in template}
+    assert {name.replace("{{ _copier_conf.answers_file }}", ".copier-answers.yml") for name in rendered} == listed
+
+
+@pytest.mark.parametrize("row", covering(), ids=itertools.count())
+def test_projects_with_every_choice_train_and_pass_their_own_tests(render: Render, row: dict[str, Any]) -> None:
+    project = render(package_name="my_project", **row)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "warning" not in done.stdout
+    dataset, model = next(
+        pair
+        for pair in itertools.product(row["datasets"], row["models"])
+        if fits(*pair) and pair[0] in ("digits", "blank")
+    )
+    configs = ("-c", f"configs/data/{dataset}.yaml", "-c", f"configs/model/{model}.yaml")
+    succeed(project, "fit", *configs, "--trainer.fast_dev_run=2")

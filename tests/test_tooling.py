@@ -1,0 +1,302 @@
+"""The files that the tooling choices and torch_build add: which they are, and that what they say works."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import DIGITS, QUESTIONS, Render, succeed
+
+FILES = {
+    "github_actions": {".github/workflows/ci.yml"},
+    "gitlab_ci": {".gitlab-ci.yml"},
+    "docker": {"Dockerfile", ".dockerignore"},
+    "devcontainer": {".devcontainer/devcontainer.json"},
+    "vscode": {".vscode/launch.json", ".vscode/settings.json", ".vscode/extensions.json"},
+    "makefile": {"Makefile"},
+    "notebooks": {"notebooks/first_run.ipynb"},
+    "docs": {"docs/.gitignore", "docs/conf.py", "docs/index.md"},
+}
+BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
+PYTHONS = QUESTIONS["python_version"]["choices"]
+INDEX = "https://download.pytorch.org/whl/"
+MINE = '''def product(*rest: int) -> int:
+    """Return ``a*b``, and more of *rest.
+
+    Args:
+        *rest: Factors.
+    """
+    return rest[0]
+'''
+CPU = f"pip install torch --index-url {INDEX}cpu"
+
+
+@pytest.fixture(scope="module")
+def equipped(render: Render) -> Path:
+    """A project with every tool, the digits and SimpleNet, that tests read but do not change."""
+    return render(tooling=list(FILES), datasets=["digits"])
+
+
+def files(project: Path) -> set[str]:
+    return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+def execute(project: Path, command: str) -> str:
+    """Run a shell command in a project as in its environment, see it succeed, and return what it prints."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, shell=True, cwd=project, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def dry_run(project: Path, target: str) -> list[str]:
+    """Return the commands that a target of the Makefile stands for."""
+    return execute(project, f"make --dry-run {target}").splitlines()
+
+
+def resolve(project: Path, arguments: list[str]) -> Any:
+    """Return the configuration that arguments of the command line amount to."""
+    return yaml.safe_load(succeed(project, *arguments, "--print_config"))
+
+
+def parse(path: Path) -> Any:
+    """Return what a YAML, JSON or TOML file says."""
+    match path.suffix:
+        case ".toml":
+            return tomllib.loads(path.read_text())
+        case ".json" | ".ipynb":
+            return json.loads(path.read_text())
+    return yaml.safe_load(path.read_text())
+
+
+def commands(project: Path) -> list[str]:
+    """Return what the GitHub workflow runs."""
+    steps = parse(project / ".github/workflows/ci.yml")["jobs"]["test"]["steps"]
+    return [step["run"] for step in steps if "run" in step]
+
+
+def instructions(project: Path) -> list[tuple[str, str]]:
+    """Return the Dockerfile's instructions, as name and arguments."""
+    lines = [line for line in (project / "Dockerfile").read_text().splitlines() if line and line[0] != "#"]
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def in_the_image(project: Path) -> list[str]:
+    """Return the files and folders that .dockerignore lets into the image."""
+    lines = (project / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*", "nothing is let in but what is named"
+    allowed = [line[1:] for line in lines if line[0] == "!"]
+    assert not {".env", ".git", "data", "logs"} & {*allowed}
+    assert lines.index("configs/local.yaml") > lines.index("!configs")
+    return allowed
+
+
+def test_each_choice_is_tested_here() -> None:
+    assert FILES.keys() == set(QUESTIONS["tooling"]["choices"].values())
+
+
+@pytest.mark.parametrize("choice", FILES)
+def test_a_choice_adds_its_files_and_no_others(choice: str, render: Render, default_project: Path) -> None:
+    assert files(render(tooling=[choice])) == files(default_project) | FILES[choice]
+
+
+def test_all_choices_together_add_all_of_these_files(render: Render, default_project: Path) -> None:
+    assert files(render(tooling=list(FILES))) == files(default_project).union(*FILES.values())
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("tooling", [[], list(FILES)], ids=["no tooling", "all tooling"])
+def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str], render: Render) -> None:
+    project = render(torch_build=build, tooling=tooling)
+    uv = parse(project / "pyproject.toml")["tool"].get("uv", {})
+    if build == "auto":
+        assert not uv
+    else:
+        assert uv["index"] == [{"name": "pytorch", "url": INDEX + build, "explicit": True}]
+        assert uv["sources"].keys() == ({"torch", "triton-rocm"} if "rocm" in build else {"torch"})
+        assert {source["index"] for sources in uv["sources"].values() for source in sources} == {"pytorch"}
+    if not tooling:
+        return
+    for name in set().union(*FILES.values()):
+        assert Path(name).suffix not in (".yml", ".json", ".ipynb") or parse(project / name), name
+    command = f"pip install torch --index-url {INDEX}{build}"
+    install = dry_run(project, "install")
+    created = parse(project / ".devcontainer/devcontainer.json")["postCreateCommand"].split(" && ")
+    assert install[:-1] == created[:-1] == ([] if build == "auto" else [command])
+    assert install[-1] == 'pip install -e ".[dev,docs]"' and created[-1] == "pip install -e '.[dev]'"
+    assert ("RUN", CPU if build == "auto" else command) in instructions(project)
+    options = (project / "Dockerfile").read_text().splitlines()[1]
+    assert ("--gpus" in options) == build.startswith("cu") and ("/dev/kfd" in options) == ("rocm" in build)
+    assert commands(project)[0] == CPU, "tests need no GPU"
+
+
+@pytest.mark.parametrize("schema", ["github-workflows", "gitlab-ci"])
+def test_the_workflows_follow_their_schemas(schema: str, equipped: Path) -> None:
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed")
+    github = schema == "github-workflows"
+    name = ".github/workflows/ci.yml" if github else ".gitlab-ci.yml"
+    options = "" if github else "--data-transform gitlab-ci"
+    execute(equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {options} {name}")
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_oldest_and_the_newest_python_are_tested(version: str, render: Render) -> None:
+    project = render(python_version=version, tooling=list(FILES))
+    expected = sorted({version, PYTHONS[-1]})
+    github = parse(project / ".github/workflows/ci.yml")["jobs"]["test"]
+    assert github["strategy"]["matrix"] == {"python-version": expected}
+    assert {"python-version": "${{ matrix.python-version }}"}.items() <= github["steps"][1]["with"].items()
+    assert parse(project / ".gitlab-ci.yml")["test"]["parallel"]["matrix"] == [{"PYTHON": expected}]
+    assert instructions(project)[0] == ("FROM", f"python:{version}-slim")
+    assert parse(project / ".devcontainer/devcontainer.json")["image"].endswith(f"/python:{version}")
+
+
+def test_the_workflow_may_only_read_and_stops_what_is_outdated(equipped: Path) -> None:
+    text = (equipped / ".github/workflows/ci.yml").read_text()
+    github = yaml.safe_load(text)
+    assert github["permissions"] == {"contents": "read"}
+    assert github["concurrency"] == {"group": "${{ github.workflow }}-${{ github.ref }}", "cancel-in-progress": True}
+    assert github[True].keys() == {"push", "pull_request"}  # to YAML 1.1, "on" is true
+    assert set(re.findall(r"uses: (.*)", text)) == {"actions/checkout@v7", "actions/setup-python@v7"}
+
+
+def test_what_the_workflows_run_works(equipped: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(equipped, tmp_path / "project")
+    lines = commands(project)
+    assert lines[:2] == [CPU, 'pip install -e ".[dev]"']
+    assert lines[2:] == [*dry_run(project, "lint"), *dry_run(project, "test")]
+    assert lines == parse(project / ".gitlab-ci.yml")["test"]["script"]
+    extras = parse(project / "pyproject.toml")["project"]["optional-dependencies"]
+    assert {"mypy", "pytest", "ruff"} <= {re.split(r"\W", requirement)[0] for requirement in extras["dev"]}
+    for command in lines[2:]:
+        execute(project, command)
+
+
+def test_make_says_what_it_can_do(equipped: Path) -> None:
+    lines = execute(equipped, "make").splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        f"make {target}" for target in ("help", "install", "lint", "test", "fit", "docs")
+    ]
+    assert all(line.split(": ")[1] for line in lines)
+    assert dry_run(equipped, "docs") == ["sphinx-build -W docs build/docs"]
+
+
+def test_make_fit_trains(equipped: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(equipped, tmp_path / "project")
+    execute(project, 'make fit ARGS="--name exp1 --trainer.max_epochs 1 --trainer.limit_train_batches 2"')
+    assert list(project.glob("logs/exp1/*/checkpoints/best.ckpt"))
+
+
+def test_the_image_has_what_it_needs_and_no_more(equipped: Path, tmp_path: Path) -> None:
+    steps = instructions(equipped)
+    assert {name for name, _ in steps} == {"FROM", "ENV", "WORKDIR", "RUN", "COPY", "VOLUME", "USER", "ENTRYPOINT"}
+    arguments = dict(steps)
+    assert arguments["USER"] not in ("0", "root")
+    assert arguments["WORKDIR"] == "/app" and json.loads(arguments["VOLUME"]) == ["/app/data", "/app/logs"]
+    assert json.loads(arguments["ENTRYPOINT"]) == ["python", "src/main.py"]
+
+    first, everything = (value.split() for name, value in steps if name == "COPY")
+    assert everything == [".", "."]
+    image = tmp_path / "app"
+    image.mkdir()
+    allowed = in_the_image(equipped)
+    for name in first[:-1]:  # what pip needs to install the dependencies
+        assert name in allowed
+        shutil.copy(equipped / name, image)
+    install = next(value for name, value in steps if name == "RUN" and value.endswith("pip install -e ."))
+    build = "import hatchling.build; hatchling.build.build_editable('..')"
+    execute(image, install.replace("pip install -e .", f'python -c "{build}"'))
+    for name in allowed:
+        if (equipped / name).is_dir():
+            shutil.copytree(equipped / name, image / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(equipped / name, image)
+    execute(image, f"mkdir data logs && python src/main.py fit {shlex.join(DIGITS)} --trainer.fast_dev_run true")
+
+
+def test_the_comment_in_the_dockerfile_has_commands_that_work(equipped: Path) -> None:
+    build, run = (equipped / "Dockerfile").read_text().splitlines()[:2]
+    assert build == "# docker build -t my-project ."
+    options, arguments = run.split(" my-project ")
+    assert re.findall(r"-v (\S+)", options) == ["./data:/app/data", "./logs:/app/logs"]
+    assert resolve(equipped, arguments.split())["data"]["class_path"].endswith("DigitsDataModule")
+
+
+@pytest.mark.parametrize(("dataset", "model"), [("digits", "simplenet"), ("csv_table", "mlp"), ("image_folder", "vit")])
+def test_vs_code_debugs_what_is_there(dataset: str, model: str, render: Render) -> None:
+    project = render(tooling=["vscode"], datasets=[dataset], models=[model])
+    fit, short, tests = parse(project / ".vscode/launch.json")["configurations"]
+    for configuration, one_batch in ((fit, False), (short, True)):
+        program = configuration["program"].replace("${workspaceFolder}", str(project))
+        assert program == str(project / "src" / "main.py")
+        config = resolve(project, configuration["args"])
+        assert config["trainer"]["fast_dev_run"] is one_batch
+        assert config["data"]["init_args"].get("num_workers", 0) == 0, "breakpoints are in the process that is debugged"
+        assert dataset.replace("_", "") in config["data"]["class_path"].lower().replace("_", "")
+        assert model in config["model"]["init_args"]["net"]["class_path"].lower()
+    assert (tests["module"], tests["args"]) == ("pytest", ["${file}"])
+
+
+def test_vs_code_formats_with_the_extension_that_it_recommends(equipped: Path) -> None:
+    settings = parse(equipped / ".vscode/settings.json")
+    recommended = parse(equipped / ".vscode/extensions.json")["recommendations"]
+    assert settings["[python]"]["editor.defaultFormatter"] in recommended
+    assert settings["[python]"]["editor.formatOnSave"] and settings["python.testing.pytestEnabled"]
+    container = parse(equipped / ".devcontainer/devcontainer.json")
+    assert container["customizations"]["vscode"]["extensions"] == recommended
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "prediction"),
+    [("digits", "simplenet", "class"), ("digits", "autoencoder", "error"), ("blank", "regression", "prediction")],
+)
+def test_the_notebook_shows_predictions_of_the_newest_run(
+    dataset: str, model: str, prediction: str, render: Render
+) -> None:
+    project = render(tooling=["notebooks"], datasets=[dataset], models=[model])
+    cells = parse(project / "notebooks" / "first_run.ipynb")["cells"]
+    assert not any(cell.get("outputs") for cell in cells)
+    configs = f"-c configs/data/{dataset}.yaml -c configs/model/{model}.yaml"
+    execute(project, f"python src/main.py fit {configs} --trainer.max_epochs 1 --trainer.limit_train_batches 5")
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (project / "notebooks" / "cells.py").write_text("\n".join(code))
+    printed = execute(project, "cd notebooks && python -W error::UserWarning cells.py")
+    assert "test/loss" in printed
+    assert re.search(r"inputs: \(\d+, 1, 28, 28\)", printed)
+    for name in ("targets", prediction):
+        assert re.search(rf"^{name}: tensor\(\[ *[\d.]+, ", printed, re.MULTILINE), printed
+
+
+def test_the_notebook_is_valid(equipped: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbformat.validate(nbformat.read(equipped / "notebooks" / "first_run.ipynb", as_version=nbformat.NO_CONVERT))
+
+
+def test_the_documentation_is_built_without_a_warning(render: Render) -> None:
+    for module in ("sphinx", "myst_parser"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    models = list(QUESTIONS["models"]["choices"].values())
+    project = render(
+        tooling=["docs", "makefile"], models=models, project_name="Reading Digits", package_name="my_project"
+    )
+    (project / "src" / "my_project" / "models" / "mine.py").write_text(MINE)
+    execute(project, "make docs")
+    pages = {path.name: path.read_text() for path in (project / "build" / "docs").rglob("*.html")}
+    assert "<h1>Reading Digits" in pages["index.html"]
+    assert {f"my_project.models.{name}.html" for name in ("simplenet", "mlp", "vit")} <= pages.keys()
+    own = re.sub(r"<[^>]+>", "", pages["my_project.models.mine.html"])
+    assert "Return a*b, and more of *rest" in own and "*rest \u2013 Factors" in own and "\\" not in own, (
+        "a module of the user's is there too"
+    )
+    text = re.sub(r"<[^>]+>", "", pages["my_project.modules.classification.html"])
+    assert "float32 of shape (N, *input_shape)" in text, "an asterisk stays one"
+    assert "num_classes \u2013 Number of classes" in text, "arguments are listed"
