@@ -15,15 +15,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Render, fail, succeed
+from conftest import QUESTIONS, Render, fail, succeed
 
 MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression")
 CLASSIFIERS = {"simplenet": "SimpleNet", "mlp": "MLP", "resnet": "ResNet", "vit": "ViT", "blank": "BlankNet"}
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 48, 64))
-PAIRS = [
-    *((dataset, model) for dataset in ("digits", "mnist") for model in MODELS if model != "regression"),
-    *(("csv_table", model) for model in ("mlp", "blank", "regression")),
+DATASETS = tuple(QUESTIONS["datasets"]["choices"].values())
+TABLES = ("mlp", "blank", "regression")  # the models that a table fits
+EVERY_PAIR = [
+    (dataset, model)
+    for dataset in DATASETS
+    for model in MODELS
+    if (model in TABLES if dataset == "csv_table" else model != "regression" or dataset == "blank")
 ]
+PAIRS = [pair for pair in EVERY_PAIR if pair[0] in ("digits", "mnist", "csv_table", "blank")]
 pytestmark = [  # a warning is an error, but those of Lightning's own making
     pytest.mark.filterwarnings("error"),
     pytest.mark.filterwarnings("ignore:(?s).*(JsonargparseDeprecation|was deprecated in v4):DeprecationWarning"),
@@ -35,8 +40,7 @@ QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--tra
 @pytest.fixture(scope="module")
 def project(render: Render) -> Path:
     """A project with all models, and a table to learn from: a price that depends on x0 to x4, and its size."""
-    datasets = ["mnist", "digits", "csv_table"]
-    project = render(package_name="zoo", datasets=datasets, models=list(MODELS))
+    project = render(package_name="zoo", datasets=list(DATASETS), models=list(MODELS))
     if "MNIST_DIR" in os.environ:
         shutil.copytree(os.environ["MNIST_DIR"], project / "data" / "mnist")
     numbers = random.Random(0)
@@ -261,7 +265,7 @@ def test_the_loss_of_an_autoencoder_is_the_mean_over_samples_and_pixels_and_igno
 # From the configs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dataset", "model"), PAIRS)
+@pytest.mark.parametrize(("dataset", "model"), EVERY_PAIR)
 def test_every_pair_of_configs_resolves(
     project: Path, zoo: Any, dataset: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
