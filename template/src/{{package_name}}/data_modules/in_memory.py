@@ -92,9 +92,8 @@ class InMemoryDataModule(LightningDataModule):
         size = self.val_size or len(labels) // 10
         if not 0 < size < len(labels):
             raise UserError(f"val_size is {size}, but only 1 to {len(labels) - 1} samples can be held out")
-        train, val = stratified_split(labels, size, self.split_seed)
-        self.train_set = ImageTensors(images[train], labels[train])
-        self.val_set = ImageTensors(images[val], labels[val])
+        parts = stratified_split(labels, size, self.split_seed)
+        self.train_set, self.val_set = (ImageTensors(images[part], labels[part]) for part in parts)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train_set, shuffle=True)
@@ -117,9 +116,10 @@ class InMemoryDataModule(LightningDataModule):
 
     def augment(self, images: Tensor) -> Tensor:
         """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
-        shift, (height, width) = self.max_shift, images.shape[2:]
-        windows = F.pad(images, [shift] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all possible shifts
-        down, right = torch.randint(2 * shift + 1, (2, len(images)), device=images.device)
+        if not self.max_shift:
+            return images
+        windows = F.pad(images, [self.max_shift] * 4).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+        down, right = torch.randint(2 * self.max_shift + 1, (2, len(images)), device=images.device)
         return windows[torch.arange(len(images), device=images.device), :, down, right]
 
     def _loader(self, dataset: ImageTensors, shuffle: bool = False) -> DataLoader[Batch]:
