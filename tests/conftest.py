@@ -83,6 +83,17 @@ def project(default_project: Path, tmp_path: Path) -> Path:
     return shutil.copytree(default_project, tmp_path / "my-project")
 
 
+def files(project: Path) -> set[str]:
+    """Return the paths of a project's files."""
+    return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+def fits(dataset: str, model: str) -> bool:
+    """Return whether a model makes sense for a dataset: a table fits few, and regression only what has numbers."""
+    tables = ("mlp", "regression", "blank")
+    return model in tables if dataset == "csv_table" else model != "regression" or dataset == "blank"
+
+
 def run(project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `python src/main.py` with these arguments in a project, or in a folder of it, on the CPU."""
     command = [sys.executable, str(project / "src" / "main.py"), *args]

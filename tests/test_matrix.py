@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import QUESTIONS, ROOT, Render, succeed
+from conftest import QUESTIONS, ROOT, Render, files, fits, succeed
 
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
@@ -28,11 +28,6 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     **{name: (True, False) for name, question in QUESTIONS.items() if question["type"] == "bool"},
     **{f"{name}: {choice}": (True, False) for name in SETS for choice in CHOICES[name]},
 }
-TABLES = {"mlp", "regression", "blank"}  # the models that a table fits
-
-
-def fits(dataset: str, model: str) -> bool:
-    return model in TABLES if dataset == "csv_table" else model != "regression" or dataset == "blank"
 
 
 def answers(row: list[Any]) -> dict[str, Any]:
@@ -91,11 +86,6 @@ def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
     return single | several | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
 
 
-def files(project: Path) -> set[str]:
-    found = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
-    return {name.replace("src/my_project", "src/<package>") for name in found}
-
-
 def dependencies(project: Path) -> set[str]:
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     lists = [metadata["dependencies"], *metadata["optional-dependencies"].values()]
@@ -151,7 +141,7 @@ def test_every_pair_of_answers_is_in_order(
     for choice in chosen(row):
         added = documented().get(choice, (set(), set()))
         expected, needed = expected | added[0], needed | added[1]
-    assert files(project) == expected
+    assert {name.replace("src/my_project", "src/<package>") for name in files(project)} == expected
     assert dependencies(project) == needed
     for path in project.rglob("*"):
         if path.is_file() and path.suffix != ".gz":

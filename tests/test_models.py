@@ -15,19 +15,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import QUESTIONS, Render, fail, succeed
+from conftest import QUESTIONS, Render, fail, fits, succeed
 
 MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression")
 CLASSIFIERS = {"simplenet": "SimpleNet", "mlp": "MLP", "resnet": "ResNet", "vit": "ViT", "blank": "BlankNet"}
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 48, 64))
 DATASETS = tuple(QUESTIONS["datasets"]["choices"].values())
-TABLES = ("mlp", "blank", "regression")  # the models that a table fits
-EVERY_PAIR = [
-    (dataset, model)
-    for dataset in DATASETS
-    for model in MODELS
-    if (model in TABLES if dataset == "csv_table" else model != "regression" or dataset == "blank")
-]
+EVERY_PAIR = [(dataset, model) for dataset in DATASETS for model in MODELS if fits(dataset, model)]
 PAIRS = [pair for pair in EVERY_PAIR if pair[0] in ("digits", "mnist", "csv_table", "blank")]
 pytestmark = [  # a warning is an error, but those of Lightning's own making
     pytest.mark.filterwarnings("error"),

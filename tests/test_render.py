@@ -18,12 +18,6 @@ TEMPLATE = ROOT / "template"
 LOGGERS = ("csv", "tensorboard", "mlflow", "comet", "wandb")  # from the last choice to the first
 
 
-def files(project: Path) -> set[str]:
-    """Return the names of a project's files, with the package's name as P."""
-    names = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
-    return {re.sub(r"^src/(?!main\.py)[^/]+", "src/P", name) for name in names}
-
-
 def read(project: Path, name: str) -> Any:
     """Return what a YAML or TOML file says."""
     text = (project / name).read_text()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DIGITS, QUESTIONS, Render, succeed
+from conftest import DIGITS, QUESTIONS, Render, files, succeed
 
 FILES = {
     "github_actions": {".github/workflows/ci.yml"},
@@ -43,10 +43,6 @@ CPU = f"pip install torch --index-url {INDEX}cpu"
 def equipped(render: Render) -> Path:
     """A project with every tool, the digits and SimpleNet, that tests read but do not change."""
     return render(tooling=list(FILES), datasets=["digits"])
-
-
-def files(project: Path) -> set[str]:
-    return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
 
 
 def execute(project: Path, command: str) -> str:
