@@ -19,57 +19,22 @@ import conftest
 import pytest
 import torch
 import yaml
-from conftest import DIGITS, Render, fail, git, succeed
+from conftest import DIGITS, Render, Server, fail, git, succeed
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SHORT = "--trainer.max_epochs=1 --trainer.limit_train_batches=2"
 VERBS = ("fit", "validate", "test", "predict")
-
-# A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`.
-SERVER = """
-import gc, json, os, runpy, sys
-import lightning.pytorch.cli, lightning.pytorch.loggers, pyrootutils, torch._dynamo, torch.utils.tensorboard
-gc.freeze()  # or each fork would copy all memory when it ends
-for line in sys.stdin:
-    if os.fork():
-        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-        continue
-    args, cwd, env, files = json.loads(line)
-    for target, path in enumerate(files):
-        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), target)
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv, sys.path[0] = args, os.path.dirname(args[0])
-    runpy.run_path(args[0], run_name="__main__")
-    break
-"""
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _warm_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _warm_start(server: Server) -> Iterator[None]:
     """Let `run`, and so `succeed` and `fail`, start in half a second instead of four; `start` starts plainly."""
-    folder = tmp_path_factory.mktemp("output")
-    files = [os.devnull, str(folder / "stdout"), str(folder / "stderr")]
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdin and server.stdout
-    pipes = server.stdin, server.stdout
-
-    def run(project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        command = [str(project / "src" / "main.py"), *args]
-        request = command, str(cwd or project), {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}, files
-        print(json.dumps(request), file=pipes[0], flush=True)
-        code = int(pipes[1].readline())
-        stdout, stderr = (Path(file).read_text() for file in files[1:])
-        return subprocess.CompletedProcess(command, code, stdout, stderr)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "run", run)
+        patch.setattr(conftest, "run", server.run)
         yield
-    server.communicate()
 
 
 def start(command: list[str | Path], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +96,11 @@ def settings(project: Path, options: str = "") -> Any:
 def saved(directory: Path) -> Any:
     """Return the configuration in a run's directory."""
     return yaml.safe_load((directory / "config.yaml").read_text())
+
+
+def record(directory: Path) -> Any:
+    """Return what a run's `run.json` says."""
+    return json.loads((directory / "run.json").read_text())
 
 
 def only(folder: Path) -> Path:
@@ -234,7 +204,7 @@ def test_help_lists_the_sub_commands(project: Path) -> None:
     ("option", "argument", "explanation"),
     [
         ("--data.help=my_project.data_modules.digits.DigitsDataModule", "--data.val_size", "a tenth of it if 0"),
-        ("--data.help=my_project.data_modules.in_memory.InMemoryDataModule", "--data.max_shift", "shift each image by"),
+        ("--data.help=my_project.data_modules.in_memory.InMemoryDataModule", "--data.split_seed", "Seed of"),
         ("--model.help=my_project.modules.classification.ClassificationModule", "--model.compile", "to compile the"),
         ("--trainer.logger.help=CSVLogger", "--trainer.logger.flush_logs_every_n_steps", "How often"),
     ],
@@ -270,7 +240,15 @@ def test_an_unrelated_folder_stays_empty(project: Path, tmp_path: Path) -> None:
     configs = ["-c", f"{project}/configs/data/digits.yaml", "-c", f"{project}/configs/model/simplenet.yaml"]
     succeed(project, "fit", *configs, *QUIET, *SHORT.split(), "--name=outside", cwd=folder)
     directory = only(project / "logs" / "outside")
-    assert {path.name.split(".")[0] for path in directory.iterdir()} == {"checkpoints", "config", "events", "hparams"}
+    assert {path.name.split(".")[0] for path in directory.iterdir()} == {
+        "checkpoints",
+        "code",
+        "config",
+        "events",
+        "hparams",
+        "metrics",
+        "run",
+    }
     assert not list(folder.iterdir())
 
 
@@ -318,14 +296,16 @@ def test_installed_as_a_copy_the_command_finds_the_project_that_the_user_stands_
 
 def test_a_run_is_one_directory(exp1: Path) -> None:
     names = {str(path.relative_to(exp1)) for path in exp1.rglob("*") if path.is_file()}
-    names = {name for name in names if not re.match("(test|validate|predict)-", name)}  # other tests' doing
-    assert {name for name in names if "tfevents" not in name} == {
+    assert {name for name in names if "tfevents" not in name} - {"predictions.csv"} == {  # which other tests make
         "config.yaml",
+        "code.patch",
         "hparams.yaml",
+        "metrics.csv",
+        "run.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
     }
-    assert len(names) == 5
+    assert any("tfevents" in name for name in names)
 
 
 def test_predictions_are_a_table_of_all_held_out_samples(fitted: Path) -> None:
@@ -410,12 +390,13 @@ def twice(fitted: Path) -> list[Path]:
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 @pytest.mark.parametrize("which", ["", "last"])
 def test_the_newest_run_is_taken_and_named(fitted: Path, twice: list[Path], verb: str, which: str) -> None:
-    newer = twice[1]
+    newer, before = twice[1], [len(record(directory)["commands"]) for directory in twice]
     output = go(fitted, f"{verb} --name twice" + (f" --ckpt_path {which}" if which else ""))
     path = last(newer) if which else best(newer)
     assert told(output, "Checkpoint") == str(path.relative_to(fitted))
     assert f"Loaded model weights from the checkpoint at {path}" in output
-    assert not list(twice[0].glob(f"{verb}-*")) and list(newer.glob(f"{verb}-*"))
+    assert told(output, "Run directory") == str(newer.relative_to(fitted))
+    assert [len(record(directory)["commands"]) for directory in twice] == [before[0], before[1] + 1]
 
 
 def test_an_explicit_checkpoint_is_taken(fitted: Path, twice: list[Path]) -> None:
@@ -423,29 +404,26 @@ def test_an_explicit_checkpoint_is_taken(fitted: Path, twice: list[Path]) -> Non
     path = last(older).relative_to(fitted)
     output = go(fitted, f"test --name twice --ckpt_path {path}")
     assert f"Loaded model weights from the checkpoint at {path}" in output
-    assert told(output, "Tested") == str(path)
-    assert len(list(older.glob("test-*"))) == 1
-    shutil.rmtree(next(older.glob("test-*")))  # so that the test above sees none
+    assert told(output, "Checkpoint") == str(path)
+    assert told(output, "Run directory") == str(older.relative_to(fitted))
 
 
 def test_a_checkpoint_that_was_moved_is_tested_in_a_directory_of_its_own(fitted: Path, exp1: Path) -> None:
     shutil.copy(best(exp1), fitted / "moved.ckpt")
     go(fitted, "test --name moved --ckpt_path moved.ckpt")
-    assert only(only(fitted / "logs" / "moved")).name.startswith("test-")
+    assert record(only(fitted / "logs" / "moved"))["metrics"].keys() == {"test/acc", "test/loss"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_has_no_checkpoint_is_refused(fitted: Path, verb: str) -> None:
-    which, option = ("last", "--ckpt_path last") if verb == "fit" else ("best", "")
-    line = refuse_digits(fitted, f"{verb} --name nothing {option}")
-    assert line.startswith(f"no {which} checkpoint in logs/nothing")
-    assert "--name" in line
+    line = refuse_digits(fitted, f"{verb} --name nothing" + " --ckpt_path last" * (verb == "fit"))
+    assert line.startswith("there is no run nothing in logs: train one with fit, or name another with --run")
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_random_weights_are_never_tested(project: Path, verb: str) -> None:
     line = refuse_digits(project, verb)
-    assert line.startswith("no best checkpoint in logs/") and "train one with fit" in line
+    assert line.startswith("there is no run default in logs: train one with fit")
 
 
 @pytest.mark.parametrize("logger", ["", "--trainer.logger CSVLogger", "--trainer.logger false"])
@@ -644,10 +622,9 @@ def test_no_shell_sees_a_name_or_an_id(repository: Path, poison: str) -> None:
     refuse(repository, "fit", *DIGITS, *QUIET, f"--name={poison}", "--git_commit_before_fit=true")
     (repository / "new.txt").write_text("new")
     options = [f"--trainer.logger.version={poison}", "--git_commit_before_fit=true", "--name=exp1"]
-    done = conftest.run(repository, "fit", *DIGITS, *QUIET, *SHORT.split(), *options)
+    succeed(repository, "fit", *DIGITS, *QUIET, *SHORT.split(), *options)
     assert not list(repository.rglob("hacked"))
-    if done.returncode == 0:
-        assert git(repository, "log", "-1", "--format=%B").strip() == f"exp1_{poison}"
+    assert git(repository, "log", "-1", "--format=%B").strip() == f"exp1_{only(repository / 'logs' / 'exp1').name}"
 
 
 def test_a_hook_that_fails_stops_the_training_in_one_line(repository: Path) -> None:
@@ -681,12 +658,12 @@ def test_wandb_works_offline_without_an_account_and_a_run_goes_on_under_its_id(
     for value in (b"weight_decay", b"OneCycleLR" if "OneCycle" in options else b"AdamW", b"val/acc"):
         assert value in record.read_bytes(), "hyperparameters and metrics are in what will be synced"
 
-    resumed = fit(project, f"{options} --trainer.max_epochs 2 --trainer.logger.id {first.name} --ckpt_path last")
-    assert resumed == first == only(project / "logs" / "exp1")
+    succeed(project, "fit", "--run=exp1", "--trainer.max_epochs=2", *QUIET)
+    assert first == only(project / "logs" / "exp1")
     assert load(last(first))["epoch"] == 1
     records = list(first.glob("wandb/offline-run-*/*.wandb"))
     assert [path.name for path in records] == [record.name] * 2
-    assert len(list(first.glob("config*.yaml"))) == 2
+    assert saved(first)["trainer"]["max_epochs"] == 2
 
     again = project / told(succeed(project, "fit", "-c", str(first / "config.yaml"), *QUIET), "Run directory")
     assert again != first, "a new run with the same settings"
@@ -920,15 +897,12 @@ def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -
         prefix = "val" if verb == "validate" else "test"
         for name in (f"{prefix}/acc", f"{prefix}/loss"):
             assert metric(together, name) == pytest.approx(metric(alone, name), rel=1e-5)
-        assert len(list(directory.glob(f"{verb}-*"))) == 2, "one for both processes, and one for the single one"
-
     with_two("predict")
-    rows: list[str] = []
-    for part in directory.glob("predict-*/*.csv"):
-        with part.open() as file:
-            rows += [row["id"] for row in csv.DictReader(file)]
-    assert sorted(map(int, rows)) == list(range(357))
-    assert len(list(directory.glob("predict-*"))) == 1
+    with (directory / "predictions.csv").open() as file:
+        assert [int(row["id"]) for row in csv.DictReader(file)] == list(range(357))
+    assert {path.name.split(".")[0] for path in directory.iterdir() if "predictions" in path.name} == {"predictions"}
+    commands = [entry["command"].split()[0] for entry in record(directory)["commands"]]
+    assert commands == ["fit", "validate", "validate", "test", "test", "predict"], "once for both processes"
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def test_fashion_mnist_is_read_as_mnist_is(package: Path, tmp_path: Path) -> Non
 def test_cifar10_is_read_from_the_archive(package: Path, tmp_path: Path) -> None:
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(ARCHIVE)
-    data = data_module("cifar10", "CIFAR10DataModule", str(tmp_path))
+    data = data_module("cifar10", "CIFAR10DataModule", data_dir=str(tmp_path))
     for training, part in ((True, slice(0, 100)), (False, slice(100, 120))):
         images, labels = data.load(training).tensors
         assert images.dtype == torch.uint8 and torch.equal(images, CIFAR_IMAGES[part])
@@ -190,13 +190,41 @@ def test_cifar10_is_read_from_the_archive(package: Path, tmp_path: Path) -> None
 
 
 def test_cifar10_is_mirrored_and_shifted_in_training(package: Path) -> None:
-    data = data_module("cifar10", "CIFAR10DataModule")
     images = CIFAR_IMAGES[:1].float().expand(200, -1, -1, -1) / 255
-    mirrored = data.augment(images).eq(images.flip(3)).flatten(1).all(dim=1)
+    mirrored = data_module("cifar10", "CIFAR10DataModule").augment(images).eq(images.flip(3)).flatten(1).all(dim=1)
     assert 60 < mirrored.sum() < 140
-    data.max_shift = 4
-    changed = data.augment(images)
-    assert changed.shape == images.shape and len(changed.unique(dim=0)) > 50
+    changed = data_module("cifar10", "CIFAR10DataModule", max_shift=4).augment(images)
+    assert changed.shape == images.shape and 50 < len(changed.unique(dim=0)) <= 2 * 9 * 9
+
+
+@pytest.mark.parametrize("max_shift", [1, 3])
+def test_an_image_is_shifted_by_up_to_so_many_pixels_in_both_directions(package: Path, max_shift: int) -> None:
+    shift = import_module("my_project.data_modules.augment").shift
+    images = torch.rand(500, 2, 5, 7) + 1
+    padded = torch.nn.functional.pad(images, [max_shift] * 4)
+    found = set()
+    for image, before in zip(shift(images, max_shift), padded, strict=True):
+        for down in range(2 * max_shift + 1):
+            for right in range(2 * max_shift + 1):
+                if torch.equal(image, before[:, down : down + 5, right : right + 7]):
+                    found.add((down, right))
+    assert len(found) == (2 * max_shift + 1) ** 2
+
+
+def test_a_shift_of_nothing_draws_no_random_numbers(package: Path) -> None:
+    images, before = torch.rand(4, 3, 8, 8), torch.get_rng_state()
+    assert import_module("my_project.data_modules.augment").shift(images, 0) is images
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_datasets_have_the_names_of_their_classes_and_the_sha256_of_their_files(package: Path) -> None:
+    for name, class_name, first, last, files in (
+        ("fashion_mnist", "FashionMNISTDataModule", "T-shirt/top", "Ankle boot", list(FILES)),
+        ("cifar10", "CIFAR10DataModule", "airplane", "truck", ["cifar-10-binary.tar.gz"]),
+    ):
+        data = data_module(name, class_name)
+        assert (len(data.classes), data.classes[0], data.classes[-1]) == (10, first, last)
+        assert list(data.sha256) == files and all(re.fullmatch("[0-9a-f]{64}", value) for value in data.sha256.values())
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -248,6 +276,9 @@ def test_pictures_and_labels_of_both_are_those_that_were_written(
         data.setup("fit")
         data.setup("test")
         assert (data.num_classes, data.input_shape) == (10, (1, 8, 8))
+        assert data.classes == [f"digit {i}" if data is files else str(i) for i in range(10)]
+        ((key, digest),) = data.sha256.items()
+        assert key == f"{folder.name if data is files else parquet.name}/ (names and sizes)" and len(digest) == 64
         images, labels = everything(data.test_set)
         assert images.dtype == torch.uint8 and torch.equal(images, pixels(expected))
         assert labels.dtype == torch.int64 and labels.tolist() == [row[64] for row in expected]
@@ -259,6 +290,8 @@ def test_pictures_and_labels_of_both_are_those_that_were_written(
                 assert (bytes(((image.flatten().int() * 16 + 254) // 255).tolist()), label) in written
         counts = sets[1][1].bincount()
         assert counts.min() >= 13 and counts.max() <= 15, "every class has its share"
+    hub.path, hub.revision = "someone/digits", "abc"
+    assert hub.sha256 == {"someone/digits (revision)": "abc"}
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
@@ -309,6 +342,14 @@ def test_pictures_are_mirrored_in_training_if_that_is_wanted(package: Path, fold
         image = torch.arange(12.0).view(1, 3, 2, 2).expand(400, -1, -1, -1)
         mirrored = data.augment(image).eq(image.flip(3)).flatten(1).all(dim=1).float().mean()
         assert abs(mirrored - share) < 0.1 * flip + 1e-6
+
+
+def test_pictures_are_shifted_in_training_if_that_is_wanted(package: Path, folder: Path) -> None:
+    images = torch.rand(200, 3, 8, 8) + 1
+    for max_shift, least, most in ((0, 64, 64), (2, 36, 64)):
+        data = data_module("image_folder", "ImageFolderDataModule", str(folder), max_shift=max_shift)
+        kept = data.augment(images).ne(0).sum(dim=(1, 2, 3)) / 3
+        assert (kept.min(), kept.max()) == (least, most), "zeros come in from outside"
 
 
 def test_a_folder_for_validation_is_taken_and_hidden_files_are_not(package: Path, tmp_path: Path) -> None:
@@ -378,7 +419,7 @@ def test_labels_that_are_texts_become_classes(package: Path, tmp_path: Path) -> 
     write_parquet(tmp_path, "validation", {"image": pictures[:3], "kind": ["cat", "cat", "dog"]})
     write_parquet(tmp_path, "test", {"image": pictures[:1], "kind": ["cow"]})
     data = data_module("huggingface", "HuggingFaceDataModule", str(tmp_path), label_column="kind", image_size=8)
-    assert data.num_classes == 2
+    assert (data.num_classes, data.classes) == (2, ["cat", "dog"])
     data.setup("fit")
     assert (len(data.train_set), everything(data.val_set)[1].tolist()) == (20, [0, 0, 1])
     with pytest.raises(ValueError, match=r"^test_split of dataset \S+ has the label cow, which is no class$"):
@@ -437,6 +478,7 @@ def test_digits_in_a_table_are_learned_and_predicted_in_the_tables_order(
     with file.open() as lines:
         rows = list(csv.DictReader(lines))
     assert [int(row["id"]) for row in rows] == list(range(360))
+    assert all(row["class_name"] == row["class"] for row in rows), "a digit's name is its label"
     right = sum(int(row["class"]) == digit[64] for row, digit in zip(rows, digits[::5], strict=True))
     assert right > 0.95 * 360
 
@@ -478,7 +520,9 @@ def numbers(data: Any, dataset: Any) -> list[int]:
 
 def test_numbers_are_standardised_by_the_training_rows_and_texts_one_hot(package: Path, table: Path) -> None:
     data = table_module(table)
-    assert (data.num_classes, list(data.classes), data.input_shape) == (4, ["c0", "c1", "c2", "c3"], (5,))
+    assert (data.num_classes, data.classes, data.input_shape) == (4, ["c0", "c1", "c2", "c3"], (5,))
+    ((file, digest),) = data.sha256.items()
+    assert Path(file).resolve() == table and digest == hashlib.sha256(table.read_bytes()).hexdigest()
     parts = [data.train_set, data.val_set, data.test_set]
     assert [len(part) for part in parts] == [144, 16, 40]
     assert sorted(number for part in parts for number in numbers(data, part)) == list(range(200))
@@ -511,14 +555,21 @@ def test_a_table_to_test_on_is_encoded_as_the_training_rows_are(package: Path, t
     test = write_table(tmp_path / "test.csv", ["id", "number", "kind", "constant", "text", "truth", "more"], rows)
     data = table_module(table, test_file=str(test), val_size=20)
     assert (len(data.train_set), len(data.val_set), numbers(data, data.test_set)) == (180, 20, [3, 500])
+    assert [Path(file).name for file in data.sha256] == ["table.csv", "test.csv"]
     inputs, labels = everything(data.test_set)
     assert labels.tolist() == [2, 0]
     assert inputs[:, 3:].tolist() == [[1, 0], [0, 0]], "a text that is new is neither, and a number is a text here"
 
 
+def test_classes_of_a_table_are_named_as_its_values_are_written(package: Path, table: Path) -> None:
+    assert table_module(table, "truth", features=["number"]).classes == ["False", "True"]
+    assert table_module(table, "constant", features=["number"]).classes == ["7"]
+
+
 def test_targets_of_a_regression_stay_as_they_are(package: Path, table: Path) -> None:
     data = table_module(table, ["x", "y"], task="regression", features=["number"])
     assert (data.num_outputs, data.input_shape, hasattr(data, "num_classes")) == (2, (1,), False)
+    assert not hasattr(data, "classes")
     targets = everything(data.test_set)[1]
     assert targets.dtype == torch.float32
     assert targets.tolist() == [[10 * number, -number] for number in numbers(data, data.test_set)]

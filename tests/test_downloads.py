@@ -89,9 +89,10 @@ def package(default_project: Path) -> Iterator[Path]:
 def mnist(package: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The project's module, which takes the small files for MNIST's."""
     mnist = import_module("my_project.data_modules.mnist")
-    assert mnist.SHA256.keys() == FILES.keys()
+    official = mnist.MNISTDataModule.sha256
+    assert official.keys() == FILES.keys()
     for name, content in FILES.items():
-        monkeypatch.setitem(mnist.SHA256, name, hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(official, name, hashlib.sha256(content).hexdigest())
     assert Path(str(mnist.__file__)).is_relative_to(package)
     return mnist
 
@@ -170,7 +171,7 @@ def test_one_line_names_the_file_and_all_mirrors_that_fail(mnist: ModuleType, fo
 def test_what_has_been_downloaded_stays_when_a_later_file_fails(
     mnist: ModuleType, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(mnist.SHA256, NAMES[1], "0" * 64)
+    monkeypatch.setitem(mnist.MNISTDataModule.sha256, NAMES[1], "0" * 64)
     assert NAMES[1] in refuse(mnist, folder, server.url("good"))
     assert contents(folder) == {NAMES[0]: FILES[NAMES[0]]}
 

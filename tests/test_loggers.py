@@ -5,15 +5,18 @@ import json
 import math
 import re
 import shutil
+import signal
 import struct
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 import yaml
-from conftest import DIGITS, Render, fail, run, succeed
+from conftest import DIGITS, Render, Server, fail, run, succeed
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
@@ -24,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 LOGGERS = ["wandb", "comet", "mlflow", "tensorboard", "csv"]
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
-SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=12", *QUIET)
+EPOCH = ("--trainer.limit_train_batches=12", *QUIET)  # logged at step 9, and at step 11, its last
+SHORT = ("--trainer.max_epochs=1", *EPOCH)
 TESTED = ("test/acc", "test/loss")
 NAMES = {"train/loss", "train/acc", "val/loss", "val/acc", "val/acc_best"}
 PACKAGES = {"wandb": "wandb", "comet": "comet_ml", "mlflow": "mlflow", "tensorboard": "tensorboard,tensorboardX"}
@@ -35,13 +39,15 @@ CLASSES = {
     "tensorboard": "TensorBoardLogger",
     "csv": "CSVLogger",
 }
-# What each adds to a run's directory
+# What every run's directory has, and what each logger adds to it
+RUN = ["config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.csv", "run.json", "code.patch"]
 FILES = {
     "wandb": ["wandb"],
-    "comet": ["*.zip"],
+    "comet": ["comet/*/*.zip"],
     "mlflow": [],
     "tensorboard": ["events.out.tfevents.*", "hparams.yaml"],
-    "csv": ["metrics.csv", "hparams.yaml"],
+    "csv": [],
+    "CSVLogger": ["csv/metrics.csv", "csv/hparams.yaml"],
 }
 
 # Take packages away from a process: PYTHONPATH has a folder with this as sitecustomize.py, and GONE the names.
@@ -68,7 +74,8 @@ importlib.metadata.version = version
 
 # Reading back ---------------------------------------------------------------------------------------------------------
 
-Logged = tuple[dict[str, float], dict[str, str]]  # each metric's last value, and the hyperparameters by their path
+Metrics = dict[str, list[tuple[int, float]]]  # each metric's steps and values, in the order in which they were logged
+Logged = tuple[Metrics, dict[str, str]]  # with the hyperparameters by their path
 
 
 def flat(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -76,21 +83,22 @@ def flat(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]
         yield from flat(value, f"{path}{key}/") if isinstance(value, dict) else [(f"{path}{key}", str(value))]
 
 
-def read_hparams(directory: Path) -> dict[str, str]:
-    return dict(flat(yaml.safe_load((directory / "hparams.yaml").read_text())))
-
-
 def read_csv(directory: Path) -> Logged:
+    """Read what every run has; what was tested is in `run.json`, and the hyperparameters are in `config.yaml`."""
     with (directory / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return {key: float(value) for row in rows for key, value in row.items() if value}, read_hparams(directory)
+    metrics = {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in rows[0]}
+    tested = json.loads((directory / "run.json").read_text())["metrics"]
+    metrics |= {name: [(0, tested[name])] for name in TESTED if name in tested}
+    model = yaml.safe_load((directory / "config.yaml").read_text())["model"]["init_args"]
+    return metrics, dict(flat(model))
 
 
 def read_tensorboard(directory: Path) -> Logged:
     events = EventAccumulator(str(directory))
     events.Reload()
-    metrics = {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
-    return metrics, read_hparams(directory)
+    metrics = {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    return metrics, dict(flat(yaml.safe_load((directory / "hparams.yaml").read_text())))
 
 
 def wandb_records(path: Path) -> Iterator[Record]:
@@ -109,48 +117,72 @@ def wandb_records(path: Path) -> Iterator[Record]:
 
 
 def read_wandb(directory: Path) -> Logged:
-    (path,) = directory.glob("wandb/offline-run-*/*.wandb")
-    metrics: dict[str, float] = {}
+    metrics: Metrics = {}
     parameters: dict[str, str] = {}
-    for record in wandb_records(path):
-        for item in record.history.item:
-            metrics["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+    paths = sorted(directory.glob("wandb/offline-run-*/*.wandb"))
+    assert paths
+    for record in (record for path in paths for record in wandb_records(path)):
+        if record.WhichOneof("record_type") == "run":
+            assert (record.run.run_id, record.run.display_name) == (directory.name, directory.parent.name)
+        values = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for name in values:
+            metrics.setdefault(name, []).append((values["trainer/global_step"], values[name]))
         for item in [*record.run.config.update, *record.config.update]:
             parameters |= flat({item.key or "/".join(item.nested_key): json.loads(item.value_json)})
     return metrics, parameters
 
 
-def comet_messages(directory: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return type and content of what the archive, the only one, would send."""
-    (path,) = directory.glob("*.zip")
-    with zipfile.ZipFile(path) as archive:
-        lines = [json.loads(line) for line in archive.read("messages.json").splitlines()]
-    return [(line["type"], line.get("payload", {})) for line in lines]
+def comet_archives(directory: Path) -> list[Path]:
+    """Return a run's archives in the order of their commands; see that `comet upload` would make one experiment."""
+    paths = sorted(directory.glob("comet/*/*.zip"))
+    assert len({path.name.partition("-")[0] for path in paths}) == 1
+    for path in paths:
+        with zipfile.ZipFile(path) as archive:
+            experiment = json.loads(archive.read("experiment.json"))
+        assert experiment["offline_id"] == path.name.partition("-")[0]
+        assert re.fullmatch("[0-9a-z]{32,50}", experiment["offline_id"])
+        assert experiment["resume_strategy"] == "get_or_create"
+    return paths
 
 
 def read_comet(directory: Path) -> Logged:
-    metrics, parameters = {}, {}
-    for kind, payload in comet_messages(directory):
-        if kind == "metric_msg":
-            metrics[payload["metric"]["metricName"]] = float(payload["metric"]["metricValue"])
-        elif kind == "parameter_msg":
-            item = payload.get("param") or payload["params"]
-            parameters[item["paramName"].replace("|", "/")] = str(item["paramValue"])
+    metrics: Metrics = {}
+    parameters = {}
+    for path in comet_archives(directory):
+        with zipfile.ZipFile(path) as archive:
+            messages = [json.loads(line) for line in archive.read("messages.json").splitlines()]
+        for payload in (message["payload"] for message in messages if "payload" in message):
+            if "metric" in payload:
+                metric = payload["metric"]
+                point = metric["step"], float(metric["metricValue"])
+                if (points := metrics.setdefault(metric["metricName"], [])) and points[-1] == point:
+                    continue  # Comet writes some twice
+                points.append(point)
+            elif item := payload.get("param") or payload.get("params"):
+                parameters[item["paramName"].replace("|", "/")] = str(item["paramValue"])
+            elif payload.get("key") == "Name":
+                assert payload["value"] == f"{directory.parent.name}/{directory.name}"
     return metrics, parameters
 
 
 def mlflow_runs(project: Path, name: str) -> dict[str | None, Run]:
-    """Return the runs of an experiment by their names."""
+    """Return the runs of an experiment by their names; see that no two have the same."""
     client = MlflowClient(f"sqlite:///{project}/logs/mlflow.db")
     experiment = client.get_experiment_by_name(name)
     assert experiment
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    found = client.search_runs([experiment.experiment_id])
+    runs = {run.info.run_name: run for run in found}
+    assert len(runs) == len(found)
+    return runs
 
 
 def read_mlflow(directory: Path) -> Logged:
-    run = mlflow_runs(directory.parents[2], directory.parent.name)[directory.name]
+    project = directory.parents[2]
+    run = mlflow_runs(project, directory.parent.name)[directory.name]
     assert run.info.status == "FINISHED"
-    return run.data.metrics, run.data.params
+    client = MlflowClient(f"sqlite:///{project}/logs/mlflow.db")
+    history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return {name: [(one.step, one.value) for one in history[name]] for name in history}, run.data.params
 
 
 READ = {
@@ -177,6 +209,14 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _warm_start(server: Server) -> Iterator[None]:
+    """Let `succeed` and `fail` start in half a second instead of four; `run` starts plainly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "run", server.run)
+        yield
+
+
 @pytest.fixture(scope="module")
 def every(render: Render) -> Path:
     """A project with all loggers. Tests add runs of other names, and change nothing else."""
@@ -185,9 +225,10 @@ def every(render: Render) -> Path:
 
 @pytest.fixture(scope="module")
 def several(every: Path) -> Path:
-    """A config with all of them in a list, as their own configs have them."""
+    """A config with all of them in a list, as their own configs have them, and Lightning's CSVLogger."""
     configs = [every / "configs" / "default.yaml", *sorted((every / "configs" / "logger").iterdir())]
     loggers = [yaml.safe_load(config.read_text())["trainer"]["logger"] for config in configs]
+    loggers = [logger or {"class_path": "CSVLogger", "init_args": {"save_dir": "logs"}} for logger in loggers]
     assert sorted(logger["class_path"].rpartition(".")[2] for logger in loggers) == sorted(CLASSES.values())
     path = every / "several.yaml"
     path.write_text(yaml.safe_dump({"trainer": {"logger": loggers}}))
@@ -204,19 +245,32 @@ def table(output: str) -> dict[str, float]:
     return {name: float(re.findall(rf"{name}\W+([\d.e-]+)", output)[-1]) for name in TESTED}
 
 
+def shown(output: str) -> str:
+    """Return the run's directory from what a command prints; see that nothing in it sounds like a warning."""
+    quiet = re.sub(r".*(anonymous setting|Failed to log ip).*", "", output)  # Lightning's doing, and without a network
+    assert not re.search("warn|deprecat|is not empty|not found", quiet, re.I), output
+    (directory,) = set(re.findall("^Run directory: (.*)$", output, re.M))
+    return str(directory)
+
+
+def fit(project: Path, *options: str, cwd: Path | None = None) -> Path:
+    """Train on the digits, or with `--run`, and return the run's directory."""
+    configs = [str(project / part) if part.endswith(".yaml") else part for part in DIGITS]
+    start = [] if any(option.startswith("--run=") for option in options) else configs
+    return ((cwd or project) / shown(succeed(project, "fit", *start, *options, cwd=cwd))).resolve()
+
+
 def fit_and_test(project: Path, *options: str, cwd: Path | None = None) -> tuple[Path, dict[str, float]]:
     """Train and test in one command; return the run's directory and the metrics that it shows."""
     configs = [str(project / part) if part.endswith(".yaml") else part for part in DIGITS]
     output = succeed(project, "fit", *configs, *SHORT, "--test_after_fit=true", *options, cwd=cwd)
-    quiet = re.sub(r".*(anonymous setting|Failed to log ip).*", "", output)  # Lightning's doing, and without a network
-    assert not re.search("warn|deprecat|is not empty|not found", quiet, re.I), output
-    (shown,) = re.findall("^Run directory: (.*)$", output, re.M)
-    return ((cwd or project) / shown).resolve(), table(output)
+    return ((cwd or project) / shown(output)).resolve(), table(output)
 
 
 def check(logger: str, directory: Path, tested: dict[str, float]) -> None:
     """Assert that the logger has recorded all metrics, the tested ones as shown, and what the model was made of."""
-    metrics, parameters = READ[logger](directory)
+    history, parameters = READ[logger](directory)
+    metrics = {name: points[-1][1] for name, points in history.items() if points}
     assert metrics.keys() >= {*NAMES, *TESTED}
     for name in TESTED:
         assert math.isclose(metrics[name], tested[name], rel_tol=1e-6), name
@@ -229,12 +283,11 @@ def check(logger: str, directory: Path, tested: dict[str, float]) -> None:
 
 def check_files(project: Path, before: set[Path], directory: Path, loggers: list[str]) -> None:
     """Assert that the run's directory has what belongs there, and that nothing else is new in the project."""
-    patterns = ["config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"]
-    found = [set(directory.glob(pattern)) for pattern in [*patterns, *(p for name in loggers for p in FILES[name])]]
+    found = [set(directory.glob(pattern)) for pattern in [*RUN, *(p for name in loggers for p in FILES[name])]]
     assert all(found), found
-    database = {project / "logs" / "mlflow.db"} if "mlflow" in loggers else set()
-    assert database <= files(project)
-    new = {path for path in files(project) - before - database if directory / "wandb" not in path.parents}
+    shared = {project / "logs" / name for name in ("mlflow.db", "mlflow.lock") if "mlflow" in loggers}
+    assert shared <= files(project)
+    new = {path for path in files(project) - before - shared if directory / "wandb" not in path.parents}
     assert new == set().union(*found) - {directory / "wandb"}
 
 
@@ -249,6 +302,7 @@ def test_as_the_default(render: Render, _environment: Path, logger: str) -> None
     directory, tested = fit_and_test(project, "--name=exp1")
     assert directory.parent == project / "logs" / "exp1"
     check(logger, directory, tested)
+    check("csv", directory, tested)
     check_files(project, before, directory, [logger])
     assert not [path for path in _environment.iterdir() if path.name not in (".cache", ".config")]
 
@@ -269,38 +323,37 @@ def test_several_at_once_share_the_directory(every: Path, several: Path) -> None
     assert directory.parent == every / "logs" / "several"
     for logger in LOGGERS:
         check(logger, directory, tested)
-    check_files(every, before, directory, LOGGERS)
+    check_files(every, before, directory, [*LOGGERS, "CSVLogger"])
     config = yaml.safe_load((directory / "config.yaml").read_text())["trainer"]["logger"]
     assert sorted(logger["class_path"].rpartition(".")[2] for logger in config) == sorted(CLASSES.values())
 
 
-def test_none_leaves_config_and_checkpoints(render: Render) -> None:
+def test_none_leaves_what_every_run_has(render: Render) -> None:
     project = render(loggers=[])
     before = files(project)
-    directory, _ = fit_and_test(project, "--trainer.logger.name=exp1")
+    directory, tested = fit_and_test(project, "--trainer.logger.name=exp1")
     assert directory.parent == project / "logs" / "exp1"
+    check("csv", directory, tested)
     check_files(project, before, directory, [])
 
 
-def test_a_later_test_is_recorded_with_the_run_it_belongs_to(every: Path, several: Path) -> None:
-    directory, tested = fit_and_test(every, "-c", str(several), "--name=later")
-    best = directory / "checkpoints" / "best.ckpt"
-    output = succeed(every, "test", *DIGITS, *QUIET, "-c", str(several), f"--ckpt_path={best}")  # without --name
-    (folder,) = directory.glob("test-*")
-    title = f"{directory.name}/{folder.name}"
-    assert table(output) == tested
-
-    for logger in ("wandb", "comet", "tensorboard", "csv"):
-        metrics, _ = READ[logger](folder)
-        assert {name: metrics[name] for name in TESTED} == pytest.approx(tested)
-    runs = mlflow_runs(every, "later")
-    assert runs.keys() == {directory.name, title}
-    assert {name: runs[title].data.metrics[name] for name in TESTED} == pytest.approx(tested)
-    (record,) = folder.glob("wandb/offline-run-*/*.wandb")
-    (started,) = [record.run for record in wandb_records(record) if record.WhichOneof("record_type") == "run"]
-    assert (started.run_id, started.display_name) == (directory.name, "later")
-    names = {payload["value"] for kind, payload in comet_messages(folder) if payload.get("key") == "Name"}
-    assert names == {f"later/{title}"}
+def test_two_runs_at_once_are_two(every: Path, several: Path, tmp_path: Path) -> None:
+    """They are the first ones of the project and of the name, so that both would make MLflow's database."""
+    project = shutil.copytree(every, tmp_path / "my-project", ignore=shutil.ignore_patterns("logs"))
+    options = *DIGITS, *SHORT, "-c", str(several), "--name=both", "--test_after_fit=true"
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: run(project, "fit", *options), range(2)))
+    outputs = [done.stdout + done.stderr for done in both]
+    assert [done.returncode for done in both] == [0, 0], outputs
+    directories = {project / shown(output): table(output) for output in outputs}
+    assert directories.keys() == {path for path in (project / "logs" / "both").iterdir() if path.name[0] == "2"}
+    assert len(directories) == 2
+    for directory in directories:
+        for logger in LOGGERS:
+            check(logger, directory, directories[directory])
+    keys = {path.name.partition("-")[0] for directory in directories for path in comet_archives(directory)}
+    assert len(keys) == 2
+    assert mlflow_runs(project, "both").keys() == {directory.name for directory in directories}
 
 
 def test_a_fast_run_leaves_nothing_behind(every: Path, several: Path) -> None:
@@ -324,6 +377,105 @@ class Drawing(ClassificationModule):
     succeed(project, "fit", *DIGITS, *QUIET, *options)
 
 
+# A run that goes on ---------------------------------------------------------------------------------------------------
+
+
+ONCE = {name: [9, 19] if name == "train/loss" else [11, 23] for name in NAMES}  # the steps of two short epochs
+
+
+def check_parts(logger: str, directory: Path, expected: dict[str, list[int]]) -> None:
+    """Assert that the logger's one run has these steps, with the values that metrics.csv has."""
+    metrics, _ = READ[logger](directory)
+    plain, _ = read_csv(directory)
+    assert {name: [step for step, _ in metrics[name]] for name in NAMES} == expected
+    for name in NAMES:
+        values = dict(plain[name])
+        assert all(math.isclose(value, values[step], rel_tol=1e-6) for step, value in metrics[name]), name
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_a_run_goes_on_in_the_loggers_run(every: Path, logger: str) -> None:
+    config = "default.yaml" if logger == LOGGERS[0] else f"logger/{logger}.yaml"
+    options = "-c", f"configs/{config}", "--model.lr_scheduler=null", f"--name=on-{logger}"  # OneCycleLR has an end
+    directory = fit(every, *options, *SHORT)
+    assert fit(every, f"--run={directory.name}", "--trainer.max_epochs=2") == directory
+    output = succeed(every, "test", f"--run={directory.name}")
+    assert (every / shown(output)).resolve() == directory
+
+    assert [path for path in directory.parent.iterdir() if path.name != "mlflow"] == [directory]
+    check_parts(logger, directory, ONCE)
+    check_parts("csv", directory, ONCE)
+    metrics, parameters = READ[logger](directory)
+    assert {name: metrics[name][-1][1] for name in TESTED} == pytest.approx(table(output))
+    assert {name: len(metrics[name]) for name in TESTED} == dict.fromkeys(TESTED, 1)
+    assert parameters["optimizer/class_path"] == "torch.optim.AdamW"
+    record = json.loads((directory / "run.json").read_text())
+    assert [command["status"] for command in record["commands"]] == ["finished"] * 3
+    assert {name: record["metrics"][name] for name in TESTED} == pytest.approx(table(output))
+    if logger == "mlflow":
+        assert mlflow_runs(every, "on-mlflow").keys() == {directory.name}
+
+
+@pytest.fixture
+def stopping(every: Path, several: Path, tmp_path: Path) -> Path:
+    """A project whose two short epochs are stopped in the second one, after step 21, by the signal in STOP."""
+    project = shutil.copytree(every, tmp_path / "my-project", ignore=shutil.ignore_patterns("logs"))
+    code = """
+import os
+import signal
+
+from lightning.pytorch import Callback
+
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 22 and "STOP" in os.environ:
+            os.kill(os.getpid(), getattr(signal, os.environ["STOP"]))
+"""
+    (project / "src" / "my_project" / "callbacks" / "stop.py").write_text(code)
+    return project
+
+
+STOP = "--trainer.callbacks+=my_project.callbacks.stop.Stop"
+STOPPING = (*DIGITS, *EPOCH, "-c", "several.yaml", "--name=exp1", "--trainer.max_epochs=2", STOP)
+
+
+def test_a_run_that_was_stopped_goes_on_in_every_logger(stopping: Path) -> None:
+    done = conftest.run(stopping, "fit", *STOPPING, STOP="SIGTERM")
+    assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
+    directory = fit(stopping, "--run=last")
+    for logger in LOGGERS:
+        check_parts(logger, directory, ONCE)
+
+
+def test_a_run_that_was_killed_goes_on_in_every_logger(stopping: Path) -> None:
+    """What had not been written is lost; what was logged since the last checkpoint is logged again, and is the same."""
+    done = conftest.run(stopping, "fit", *STOPPING, STOP="SIGKILL")
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    directory = fit(stopping, "--run=last")
+    check_parts("csv", directory, ONCE)
+    for logger in ("mlflow", "tensorboard"):
+        check_parts(logger, directory, ONCE | {"train/loss": [9, 19, 19]})
+    assert mlflow_runs(stopping, "exp1").keys() == {directory.name}
+    folders = list(directory.glob("wandb/offline-run-*"))
+    assert [folder.name.endswith(f"-{directory.name}") for folder in folders] == [True, True]
+    keys = [path.name.partition("-")[0] for path in directory.glob("comet/*/*.zip")]  # the first is empty
+    assert keys == [keys[0]] * 2
+
+
+def test_a_test_of_a_checkpoint_is_recorded_with_its_run(every: Path, several: Path) -> None:
+    directory, tested = fit_and_test(every, "-c", str(several), "--name=later")
+    best = directory / "checkpoints" / "best.ckpt"
+    output = succeed(every, "test", *DIGITS, *QUIET, "-c", str(several), f"--ckpt_path={best}")  # without --name
+    assert (every / shown(output)).resolve() == directory
+    assert table(output) == tested
+    for logger in LOGGERS:
+        metrics, _ = READ[logger](directory)
+        assert {name: metrics[name][-1][1] for name in TESTED} == pytest.approx(tested), logger
+        assert {len(metrics[name]) for name in TESTED} == {1 if logger == "csv" else 2}, logger
+    assert mlflow_runs(every, "later").keys() == {directory.name}
+
+
 # Each one's own -------------------------------------------------------------------------------------------------------
 
 
@@ -334,43 +486,43 @@ def test_mlflow_artifacts_lie_below_the_runs_name(every: Path) -> None:
     (copy,) = directory.parent.glob("mlflow/*/artifacts/best/best.ckpt")
     assert copy.read_bytes() == (directory / "checkpoints" / "best.ckpt").read_bytes()
     outside = {path for path in files(every) - before if directory.parent not in path.parents}
-    assert outside <= {every / "logs" / "mlflow.db"}
+    assert outside <= {every / "logs" / "mlflow.db", every / "logs" / "mlflow.lock"}
 
 
 def test_mlflow_goes_to_the_server_that_is_set(render: Render, tmp_path: Path) -> None:
     project = render(loggers=["mlflow"])
     address = f"sqlite:///{tmp_path}/server.db"
-    succeed(project, "fit", *DIGITS, *SHORT, "--name=exp1", MLFLOW_TRACKING_URI=address)
-    assert MlflowClient(address).get_experiment_by_name("exp1")
+    options = "--model.lr_scheduler=null", "--trainer.logger.artifact_location=/elsewhere"
+    succeed(project, "fit", *DIGITS, *SHORT, *options, "--name=exp1", MLFLOW_TRACKING_URI=address)
+    succeed(project, "fit", "--run=last", "--trainer.max_epochs=2", MLFLOW_TRACKING_URI=address)
+    experiment = MlflowClient(address).get_experiment_by_name("exp1")
+    assert experiment
+    assert experiment.artifact_location == "/elsewhere"
+    (found,) = MlflowClient(address).search_runs([experiment.experiment_id])
+    assert found.data.metrics["epoch"] == 1
     assert not (project / "logs" / "mlflow.db").exists()
 
 
-def test_an_mlflow_run_goes_on_under_its_id(every: Path) -> None:
-    options = "-c", "configs/logger/mlflow.yaml", "--name=on", "--model.lr_scheduler=null"
-    directory, _ = fit_and_test(every, *options)
-    run = mlflow_runs(every, "on")[directory.name]
-    resume = f"--trainer.logger.run_id={run.info.run_id}", f"--trainer.logger.run_name={directory.name}"
-    again, tested = fit_and_test(every, *options, *resume, "--ckpt_path=last", "--trainer.max_epochs=2")
-    assert again == directory
-    (found,) = mlflow_runs(every, "on").values()
-    assert found.info.run_id == run.info.run_id
-    assert {name: found.data.metrics[name] for name in TESTED} == pytest.approx(tested)
-    assert found.data.metrics["epoch"] == 2
+def test_mlflow_keeps_hyperparameters_that_change(every: Path) -> None:
+    options = "-c", "configs/logger/mlflow.yaml", "--name=changing", "--model.lr_scheduler=null"
+    directory = fit(every, *SHORT, *options)
+    output = succeed(every, "fit", f"--run={directory}", "--trainer.max_epochs=2", "--model.optimizer.weight_decay=0.1")
+    assert "MLflow keeps the old hyperparameters: Changing param values is not allowed" in output
+    _, parameters = read_mlflow(directory)
+    assert parameters["optimizer/init_args/weight_decay"] == "0.01"
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.1
+    check_parts("mlflow", directory, ONCE)
 
 
-def test_a_comet_experiment_goes_on_under_its_key(every: Path) -> None:
-    options = "-c", "configs/logger/comet.yaml", "--name=further", "--model.lr_scheduler=null"
-    directory, _ = fit_and_test(every, *options)
-    (archive,) = directory.glob("*.zip")
-    key = archive.name.partition("-")[0]
-    resume = f"--trainer.logger.experiment_key={key}", "--trainer.logger.mode=get", "--ckpt_path=last"
-    again, tested = fit_and_test(every, *options, *resume, "--trainer.max_epochs=2")
-    (archive,) = again.glob("*.zip")
-    assert archive.name.partition("-")[0] == key
-    with zipfile.ZipFile(archive) as contents:
-        assert json.loads(contents.read("experiment.json"))["resume_strategy"] == "get"
-    metrics, _ = read_comet(again)
-    assert {name: metrics[name] for name in TESTED} == pytest.approx(tested)
+def test_lightnings_own_table_lies_in_a_folder(every: Path) -> None:
+    before = files(every)
+    options = "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"
+    directory, tested = fit_and_test(every, *options, "--name=table")
+    check_files(every, before, directory, ["CSVLogger"])
+    with (directory / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {name: float(row[name]) for row in rows for name in TESTED if row[name]} == pytest.approx(tested)
 
 
 # Packages that are missing --------------------------------------------------------------------------------------------
@@ -394,6 +546,16 @@ def test_a_logger_that_is_not_installed_is_named_with_the_command(every: Path, m
     package = PACKAGES[logger].split(",")[0].replace("_", "-")
     assert re.fullmatch(f"error: .*pip install -U '{package}\\b.*", line), line
     assert files(every) == before
+
+
+@pytest.mark.parametrize("logger", ["comet", "mlflow"])
+def test_a_package_that_the_projects_own_logger_needs_is_named(every: Path, missing: str, logger: str) -> None:
+    options = "-c", f"configs/logger/{logger}.yaml"
+    done = run(every, "fit", *DIGITS, *options, PYTHONPATH=missing, GONE=PACKAGES[logger])
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("Seed set to")]
+    assert line.startswith("error: ")
+    assert re.search(rf"{PACKAGES[logger].replace('_', '.')}.*pip install", line), line
 
 
 @pytest.mark.parametrize("where", ["import", "load"])

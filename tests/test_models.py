@@ -282,7 +282,7 @@ def test_every_pair_of_configs_trains_and_its_checkpoint_loads(
         pytest.skip("MNIST_DIR, a folder with the four files of MNIST, is not set")
     monkeypatch.chdir(project)
     small = ["--model.net.width=8"] if model == "resnet" else []
-    short = ["max_epochs=1", "limit_train_batches=2", "limit_val_batches=2", "accelerator=cpu"]
+    short = ["max_epochs=1", "limit_train_batches=2", "limit_val_batches=2", "log_every_n_steps=1", "accelerator=cpu"]
     trainer = [*(f"--trainer.{option}" for option in short), f"--trainer.default_root_dir={tmp_path}", *QUIET]
     run = zoo("cli", "CLI")(["fit", *options(dataset, model), *small, *trainer])
     assert run.checkpoint.best_model_score is not None

@@ -1,5 +1,6 @@
 """A table of your own: a CSV file with a header, in which every row is a sample."""
 
+import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from math import inf
@@ -12,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from pandas.api.types import is_numeric_dtype
 
 from ..utils.project import UserError, project_root, shown
-from .in_memory import Batch, ImageTensors, InMemoryDataModule, stratified_split
+from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
 
 class CSVTableDataModule(InMemoryDataModule):
@@ -62,18 +63,20 @@ class CSVTableDataModule(InMemoryDataModule):
         else:
             if len(self.targets) > 1:
                 raise UserError(f"target is {', '.join(self.targets)}, but classification is of one column")
-            self.classes = pandas.Index(sorted(train[self.targets[0]].unique()))
-            self.num_classes = len(self.classes)
+            self.labels = pandas.Index(sorted(train[self.targets[0]].unique()))
+            self.num_classes, self.classes = len(self.labels), [str(value) for value in self.labels]
         if test_file:
             test = read_columns(Path(test_file), self.targets, self.features, texts)
             for column in train:
                 if is_numeric_dtype(train[column]) and not is_numeric_dtype(test[column]):
                     raise UserError(f"column {column} of {test_file} has texts, but that of {shown(path)} numbers")
-            if task == "classification" and (new := set(test[self.targets[0]]) - set(self.classes)):
+            if task == "classification" and (new := set(test[self.targets[0]]) - set(self.labels)):
                 raise UserError(f"{test_file} has the class {new.pop()}, which {shown(path)} has not")
         else:
             train, test = self._hold_out(train, test_size, "test_size")
         train, val = self._hold_out(train, val_size, "val_size")
+        files = [path, *([Path(test_file)] if test_file else [])]
+        self.sha256 = {shown(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
         if task == "regression":
             given = train[self.targets].astype(float)
@@ -105,8 +108,9 @@ class CSVTableDataModule(InMemoryDataModule):
             raise UserError(f"{name} is {size}, which is {count} of {len(rows)} rows: hold out some, but not all")
         labels = torch.zeros(len(rows))  # for regression, any rows
         if self.task == "classification":
-            labels = torch.tensor(self.classes.get_indexer(rows[self.targets[0]]))
-        kept, held_out = (part.sort().values.numpy() for part in stratified_split(labels, count, self.split_seed))
+            labels = torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
+        parts = ImageTensors(torch.arange(len(rows)), labels).split(count, self.split_seed)
+        kept, held_out = (part.tensors[0].sort().values.numpy() for part in parts)
         return rows.iloc[kept], rows.iloc[held_out]
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
@@ -114,7 +118,7 @@ class CSVTableDataModule(InMemoryDataModule):
         inputs = torch.tensor(((inputs - self.center) / self.scale).to_numpy("float32"))
         if self.task == "regression":
             return ImageTensors(inputs, torch.tensor(rows[self.targets].to_numpy("float32")))
-        return ImageTensors(inputs, torch.tensor(self.classes.get_indexer(rows[self.targets[0]])))
+        return ImageTensors(inputs, torch.tensor(self.labels.get_indexer(rows[self.targets[0]])))
 
 
 def read_columns(

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Image, load_dataset_builder
 from datasets.exceptions import DatasetsError
 
 from ..utils.project import UserError
-from .pictures import PictureDataModule, Pictures
+from .pictures import PictureDataModule, Pictures, names_and_sizes
 
 
 class HuggingFaceDataModule(PictureDataModule):
@@ -62,9 +62,17 @@ class HuggingFaceDataModule(PictureDataModule):
                 nearest = get_close_matches(column, columns, 1, cutoff=0)[0]
                 raise UserError(f"dataset {path} has no column {column}: did you mean {nearest}?")
         label = columns[label_column]
-        known = range(label.num_classes) if isinstance(label, ClassLabel) else sorted(set(self._labels("train")))
+        named = isinstance(label, ClassLabel)
+        known = range(label.num_classes) if named else sorted(set(self._labels("train")))
         self.label_of = {value: i for i, value in enumerate(known)}
-        self.num_classes = len(known)
+        self.num_classes, self.classes = len(known), label.names if named else [str(value) for value in known]
+        self.revision = builder.hash
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The dataset's revision on the Hub, or the SHA-256 of the names and sizes of all files in the folder."""
+        folder = Path(self.path)
+        return names_and_sizes(folder) if folder.is_dir() else {f"{self.path} (revision)": self.revision}
 
     def part(self, name: str) -> Pictures:
         """Return the set `train`, `val` or `test`, in the order of the split."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..utils.project import UserError, project_root, shown
-from .pictures import PictureDataModule, Pictures
+from .pictures import PictureDataModule, Pictures, names_and_sizes
 
 
 class ImageFolderDataModule(PictureDataModule):
@@ -28,6 +28,11 @@ class ImageFolderDataModule(PictureDataModule):
         for name in ("val", "test"):
             if (self.folder / name).is_dir() and (unknown := set(self._classes(name)) - set(self.classes)):
                 raise UserError(f"{shown(self.folder / name / min(unknown))} is of a class that train has not")
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The SHA-256 of the names and sizes of all files in the folder."""
+        return names_and_sizes(self.folder)
 
     def part(self, name: str) -> Pictures:
         """Return the set `train`, `val` or `test`, class by class, each sorted by the files' names."""

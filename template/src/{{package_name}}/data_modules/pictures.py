@@ -1,5 +1,6 @@
 """Base of the data modules whose pictures are decoded when a batch needs them."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -12,7 +13,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..utils.project import UserError, shown
-from .in_memory import Batch, ImageTensors, InMemoryDataModule, stratified_split
+from .augment import mirror, shift
+from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
 
 class PictureError(UserError):
@@ -40,7 +42,7 @@ class Pictures(ImageTensors):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch: images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
-        positions, labels = super().__getitems__(indices)
+        positions, labels = self[indices]
         return torch.stack([self.read(position) for position in positions.tolist()]), labels
 
     def read(self, position: int) -> Tensor:
@@ -74,6 +76,7 @@ class PictureDataModule(InMemoryDataModule):
     Args:
         image_size: Height and width, in pixels, to which the largest square in a picture's middle is resized.
         grey: Whether the images are grey, of shape (1, H, W), instead of RGB, (3, H, W).
+        max_shift: In training, shift each image by up to so many pixels in both directions.
         flip: Whether to mirror half of the images in training.
         num_workers: Worker processes per loader; if None, one less than there are cores, and 8 at most.
     """
@@ -85,6 +88,7 @@ class PictureDataModule(InMemoryDataModule):
         self,
         image_size: int = 64,
         grey: bool = False,
+        max_shift: int = 0,
         flip: bool = False,
         num_workers: int | None = None,
         **kwargs: Any,
@@ -93,7 +97,7 @@ class PictureDataModule(InMemoryDataModule):
             num_workers=min(8, suggested_max_num_workers(1)) if num_workers is None else num_workers, **kwargs
         )
         self.input_shape = (1 if grey else 3, image_size, image_size)
-        self.flip = flip
+        self.max_shift, self.flip = max_shift, flip
 
     @abstractmethod
     def part(self, name: str) -> Pictures:
@@ -105,24 +109,18 @@ class PictureDataModule(InMemoryDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the pictures that the stage, `fit`, `validate`, `test` or `predict`, needs."""
-        if stage in ("test", "predict"):
-            self.test_set = self.load(train=False)
-            return
-        self.train_set = whole = self.load(train=True)
-        if self.has_val:
-            self.val_set = self.part("val")
-            return
-        size = self.val_size or len(whole) // 10
-        if not 0 < size < len(whole):
-            raise UserError(f"val_size is {size}, but only 1 to {len(whole) - 1} samples can be held out")
-        self.train_set, self.val_set = (
-            Pictures(whole.file, whole.shape, *whole[chosen])
-            for chosen in stratified_split(whole.tensors[1], size, self.split_seed)
-        )
+        if self.has_val and stage in ("fit", "validate"):
+            self.train_set, self.val_set = self.part("train"), self.part("val")
+        else:
+            super().setup(stage)
 
     def augment(self, images: Tensor) -> Tensor:
         """Mirror half of the images if `flip` is set, and shift all."""
-        if self.flip:
-            mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-            images = torch.where(mirrored, images.flip(3), images)
-        return super().augment(images)
+        return shift(mirror(images) if self.flip else images, self.max_shift)
+
+
+def names_and_sizes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the names and sizes of all files in a folder, which is quick, unlike that of the files."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("[!.]*") if path.is_file()}
+    text = "".join(f"{name} {files[name].stat().st_size}\n" for name in sorted(files))
+    return {f"{folder.resolve().name}/ (names and sizes)": hashlib.sha256(text.encode()).hexdigest()}

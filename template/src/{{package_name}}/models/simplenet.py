@@ -8,7 +8,7 @@ from ..utils.project import UserError
 
 
 class SimpleNet(nn.Sequential):
-    """LeNet-5's layout (LeCun et al., 1998) with batch normalisation, ReLU and max pooling.
+    """LeNet-5 (LeCun et al., 1998) with batch normalisation, ReLU and max pooling.
 
     Maps images, float32 (N, C, H, W), to logits (N, num_classes).
 
@@ -20,20 +20,10 @@ class SimpleNet(nn.Sequential):
     def __init__(self, num_classes: int, input_shape: Sequence[int]) -> None:
         if len(input_shape) != 3 or min(input_shape[1:]) < 12:
             raise UserError(f"SimpleNet takes images of at least 12x12 pixels, not data of shape {tuple(input_shape)}")
-        height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])  # the first convolution pads
-        super().__init__(
-            nn.Conv2d(input_shape[0], 6, kernel_size=5, padding=2, bias=False),
-            nn.BatchNorm2d(6),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(6, 16, kernel_size=5, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(16 * height * width, 120),
-            nn.ReLU(),
-            nn.Linear(120, 84),
-            nn.ReLU(),
-            nn.Linear(84, num_classes),
-        )
+        layers: list[nn.Module] = []
+        for channels_in, channels, padding in ((input_shape[0], 6, 2), (6, 16, 0)):
+            convolution = nn.Conv2d(channels_in, channels, kernel_size=5, padding=padding, bias=False)
+            layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2)]
+        height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])  # that is left of the image
+        layers += [nn.Flatten(), nn.Linear(16 * height * width, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(84, num_classes))

@@ -1,16 +1,14 @@
 """Autoencoding: loss, predictions and the optimizer, for any network that reconstructs its inputs."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from ..utils.optim import configure_optimizers
+from ..utils import optim
 from ..utils.project import UserError
 
 
@@ -48,13 +46,14 @@ class AutoencoderModule(LightningModule):
         self.net = net(input_shape)
         if compile:
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
-        self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
-        self.monitor, self.mode = monitor, mode
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
+        self.val_loss = MeanMetric(nan_strategy="disable")  # in testing too; its check would wait for the device
+
+    configure_optimizers = optim.configure_optimizers
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reconstructions, float32 of shape (N, *input_shape), and the latents, (N, latent_dim)."""
-        return cast("tuple[Tensor, Tensor]", self.net(inputs))
+        return self.net(inputs)  # type: ignore[no-any-return]
 
     def errors(self, reconstructions: Tensor, inputs: Tensor) -> Tensor:
         """Return the mean squared error of every sample, of shape (N,)."""
@@ -62,29 +61,25 @@ class AutoencoderModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self._step(batch).mean()
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.val_loss.update(self._step(batch))
 
+    test_step = validation_step
+
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", self.val_loss, prog_bar=True)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.test_loss.update(self._step(batch))
-
     def on_test_epoch_end(self) -> None:
-        self.log("test/loss", self.test_loss)
+        self.log("test/loss", self.val_loss)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return `error`, the squared error of shape (N,), and `latent`, of shape (N, latent_dim)."""
         reconstructions, latents = self(batch[0])
         return {"error": self.errors(reconstructions, batch[0]), "latent": latents}
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
 
     def _step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         return self.errors(self(batch[0])[0], batch[0])

@@ -1,26 +1,20 @@
 """Classification: loss, accuracy, predictions and the optimizer, for any network that gives logits."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import AdamW
 from torchmetrics import MaxMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from ..utils.optim import configure_optimizers
+from ..utils import optim
 from ..utils.project import UserError
 
 
 class ClassificationModule(LightningModule):
-    """Trains a network with cross-entropy.
-
-    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,). Metrics are
-    updated in every step and computed once an epoch: a `self.log` per step costs more than a small network's step.
+    """Trains a network with cross-entropy, on batches of inputs, float32 (N, *input_shape), and labels, int64 (N,).
 
     Args:
         net: Builds the network, which gives logits of shape (N, num_classes), from num_classes and input_shape.
@@ -51,27 +45,32 @@ class ClassificationModule(LightningModule):
         self.net = net(num_classes, input_shape)
         if compile:
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
-        self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
-        self.monitor, self.mode = monitor, mode
-        # validate_args and nan_strategy: their checks wait for the device in every step
-        self.train_acc, self.val_acc, self.test_acc = (
-            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
-        )
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
+        # without checks that wait for the device; logged once an epoch, as a `self.log` per step costs more than a step
+        self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.val_loss, self.val_acc = MeanMetric(nan_strategy="disable"), self.train_acc.clone()  # in testing too
         self.val_acc_best = MaxMetric(nan_strategy="disable")
-        self.val_acc_best.persistent(True)  # a resumed run goes on from the best so far
+        for metric in (self.train_acc, self.val_acc_best):  # a resumed run goes on from there
+            metric.persistent(True)
+
+    configure_optimizers = optim.configure_optimizers
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, float32 of shape (N, num_classes)."""
-        return cast("Tensor", self.net(images))
+        return self.net(images)  # type: ignore[no-any-return]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of logits (N, num_classes) and labels (N,)."""
-        return F.cross_entropy(logits, labels)
+        return nn.functional.cross_entropy(logits, labels)
+
+    def on_train_epoch_start(self) -> None:
+        self.train_acc.reset()  # a checkpoint of the end of an epoch has what was counted in it
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self._step(batch, self.train_acc)
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
+        logits = self(batch[0])
+        loss = self.loss(logits, batch[1])
+        self.train_acc.update(logits, batch[1])
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
         return loss
 
@@ -79,8 +78,12 @@ class ClassificationModule(LightningModule):
         self.log("train/acc", self.train_acc, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        logits = self(batch[0])
+        self.val_acc.update(logits, batch[1])
         # once a sample, so that the last batch weighs no more: without its check for NaN, MeanMetric ignores `weight`
-        self.val_loss.update(self._step(batch, self.val_acc).expand(len(batch[1])))
+        self.val_loss.update(self.loss(logits, batch[1]).expand(len(logits)))
+
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/loss": self.val_loss, "val/acc": self.val_acc}, prog_bar=True)
@@ -88,22 +91,10 @@ class ClassificationModule(LightningModule):
             self.val_acc_best.update(self.val_acc.compute())
             self.log("val/acc_best", self.val_acc_best.compute(), sync_dist=True)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.test_loss.update(self._step(batch, self.test_acc).expand(len(batch[1])))
-
     def on_test_epoch_end(self) -> None:
-        self.log_dict({"test/loss": self.test_loss, "test/acc": self.test_acc})
+        self.log_dict({"test/loss": self.val_loss, "test/acc": self.val_acc})
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return `class`, int64 of shape (N,), and `p`, the probabilities, float32 of shape (N, num_classes)."""
         probability = self(batch[0]).softmax(dim=1)
         return {"class": probability.argmax(dim=1), "p": probability}
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
-
-    def _step(self, batch: tuple[Tensor, Tensor], acc: MulticlassAccuracy) -> Tensor:
-        images, labels = batch
-        logits = self(images)
-        acc.update(logits, labels)
-        return self.loss(logits, labels)

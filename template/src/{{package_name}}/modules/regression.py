@@ -1,18 +1,16 @@
 """Regression: loss, metrics, predictions and the optimizer, for any network that gives numbers."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
-from ..utils.optim import configure_optimizers
+from ..utils import optim
 from ..utils.project import UserError
 
 
@@ -56,8 +54,7 @@ class RegressionModule(LightningModule):
         self.net = net(num_outputs, input_shape)
         if compile:
             self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
-        self.optimizer, self.lr_scheduler = optimizer or AdamW, lr_scheduler
-        self.monitor, self.mode = monitor, mode
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
         self.register_buffer("target_mean", torch.zeros(num_outputs))
         self.register_buffer("target_std", torch.ones(num_outputs))
         self.val_metrics, self.test_metrics = (
@@ -74,6 +71,8 @@ class RegressionModule(LightningModule):
             for prefix in ("val/", "test/")
         )
 
+    configure_optimizers = optim.configure_optimizers
+
     def setup(self, stage: str) -> None:
         """Take the training targets' mean and standard deviation from the data module, if it has them."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # not declared
@@ -83,7 +82,7 @@ class RegressionModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the predictions, float32 of shape (N, num_outputs), in the units of the targets."""
-        return cast("Tensor", self.target_mean + self.target_std * self.net(inputs))
+        return self.target_mean + self.target_std * self.net(inputs)  # type: ignore[no-any-return]
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
@@ -91,7 +90,7 @@ class RegressionModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(*self._step(batch))
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss)
         return loss
 
@@ -110,9 +109,6 @@ class RegressionModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return `prediction`, float32 of shape (N, num_outputs), or (N,) for one output."""
         return {"prediction": self(batch[0]).squeeze(1)}
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configure_optimizers(self, self.optimizer, self.lr_scheduler, self.monitor, self.mode)
 
     def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         predictions = self(batch[0])

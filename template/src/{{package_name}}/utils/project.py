@@ -1,13 +1,14 @@
-"""The project's root, names for what is in it, and the error for what its user can put right."""
+"""The project's root, files in it, and the error for what its user can put right."""
 
 import os
-import secrets
+import re
 from contextlib import suppress
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pyrootutils
+
+SECRET = r"(?:\w+_)?(?:(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token)"
 
 
 class UserError(ValueError):
@@ -30,6 +31,19 @@ def shown(path: str | Path) -> str:
     return str(path)
 
 
-def new_run_id() -> str:
-    """Return an id that sorts by time and is unique when several runs start in the same second."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+def write(path: Path, text: str) -> None:
+    """Write a text file whole, or leave it as it was."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def mask(text: str, by: str = "***", code: bool = False) -> str:
+    """Replace the values of what is named as secrets are, of such environment variables too, and logins in URLs."""
+    for name, value in os.environ.items():
+        if re.fullmatch(SECRET, name, re.I) and len(value) > 5:
+            text = text.replace(value, by)
+    value = r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
+    value = rf"""([\\'"]*(?:[ \t]*[:=][ \t]*|[ \t]+))(?:(\\?['"])[^'"\n]*\3|{value})"""
+    text = re.sub(rf"(?i)(?<![a-z])({SECRET}){value}", rf"\1\2\3{by}\3", text)
+    return re.sub(r"://[^/\s@'\"]+@", f"://{by}@" if by else "://", text)

@@ -1,9 +1,11 @@
-"""What a run starts from: a checkpoint, and code that is committed."""
+"""What a run starts from: another run, a checkpoint, and code that is committed."""
 
+import json
 import subprocess
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,14 +14,38 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from .project import UserError, shown
 
+UNREADABLE = (EOFError, IsADirectoryError, KeyError, RuntimeError, TypeError, UnpicklingError)
 
-def find_checkpoint(runs: Path, run_id: str, which: str) -> Path:
-    """Return the `best` or the `last` checkpoint of a run below `logs/<name>`; of the newest one if the id is `*`."""
-    found = list(runs.glob(f"{run_id}/checkpoints/{which}.ckpt"))
-    if not found:
-        advice = "train one with fit, or pass --name <run name>, --ckpt_path last or --ckpt_path <file>"
-        raise UserError(f"no {which} checkpoint in {shown(runs / run_id)}: {advice}")
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """Return what a run's `run.json` says, nothing if it has none."""
+    with suppress(OSError, ValueError):
+        return dict(json.loads((directory / "run.json").read_text(encoding="utf-8")))
+    return {}
+
+
+def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
+    """Return a run's directory by its path or id, or that of the newest run of a name, or of all if it is `last`."""
+    if Path(wanted).name != wanted and (Path(wanted) / "config.yaml").exists():
+        return Path(wanted).absolute()
+    runs = [path.parent for path in logs.glob("*/*/config.yaml") if wanted in ("last", *path.parts[-3:-1])]
+    done = [run for run in runs if not finished or read_run(run).get("status") == "finished"]
+    if not done:
+        what = f"{'finished run of' if runs else 'run'} {wanted} in {shown(logs)}"
+        raise UserError(f"there is no {what}: train one with fit, or name another with --run <directory|id|name|last>")
+    return max(done, key=lambda run: run.name)  # ids sort by time
+
+
+def find_checkpoint(run: Path, which: str) -> Path | None:
+    """Return the `best` or the `last` checkpoint of a run, if it has one; instead of a damaged last one, the best."""
+    path = run / "checkpoints" / f"{which}.ckpt"
+    if which == "last" and path.exists():
+        try:
+            torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        except UNREADABLE:
+            rank_zero_info(f"{shown(path)} is damaged: best.ckpt takes its place")
+            path = path.with_name("best.ckpt")
+    return path if path.exists() else None
 
 
 def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
@@ -30,27 +56,25 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
         saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)["state_dict"]
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
-    except (EOFError, IsADirectoryError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone") from error
-    own = model.state_dict()
-    shapes = {key: [tuple(s[key].shape) if key in s else "missing" for s in (saved, own)] for key in {**own, **saved}}
-    different = next((key for key, (there, here) in shapes.items() if there != here), None)
-    if different and model.strict_loading and not is_overridden("configure_model", model):
-        there, here = shapes[different]
-        other = f"{shown(path)} is a checkpoint of another model: {different} is {there} there and {here} in this one"
-        raise UserError(f"{other}; pass the configs that it was trained with, or the config.yaml of its run")
+    there, here = ({key: tuple(value.shape) for key, value in state.items()} for state in (saved, model.state_dict()))
+    if there != here and model.strict_loading and not is_overridden("configure_model", model):
+        key = next(key for key in {**here, **there} if there.get(key) != here.get(key))
+        shapes = f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} in this one"
+        advice = "pass the configs that it was trained with, or --run with its run"
+        raise UserError(f"{shown(path)} is a checkpoint of another model: {shapes}; {advice}")
 
 
 @rank_zero_only
 def commit_all(root: Path, message: str) -> None:
     """Commit all changes below a folder; say so where there are none, and raise UserError if git refuses."""
-    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=False)
-    status = git(["git", "status", "--porcelain", "."])
-    if status.returncode or not status.stdout:
-        rank_zero_info(f"Git: nothing to commit, {'no repository' if status.returncode else 'the tree is clean'}")
-        return
-    for command in (["git", "add", "--all", "."], ["git", "commit", "--quiet", "-m", message]):
-        if (done := git(command)).returncode:
+    for command in (["status", "--porcelain", "."], ["add", "--all", "."], ["commit", "--quiet", "-m", message]):
+        done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True)
+        if command[0] == "status" and (done.returncode or not done.stdout):
+            rank_zero_info(f"Git: nothing to commit, {'no repository' if done.returncode else 'the tree is clean'}")
+            return
+        if done.returncode:
             reason = " ".join((done.stderr or done.stdout).split())
             raise UserError(f"cannot commit before fit ({reason}): see to that, or leave out --git_commit_before_fit")
     rank_zero_info(f"Git: committed {message}")

@@ -1,0 +1,108 @@
+"""Checkpoints, made and taken up so that a run ends as if it had never stopped."""
+
+import os
+import random
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim.lr_scheduler import OneCycleLR
+
+from ..utils.project import UserError
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`, beside any ModelCheckpoint of your own.
+
+    Args:
+        monitor: Metric that says which checkpoint is best. ReduceLROnPlateau follows it too.
+        mode: `max` if more of it is better, else `min`.
+    """
+
+    saved: Path | None = None
+
+    def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
+        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after every epoch; Lightning's `save_last` does so only when there is a new best."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Save what becomes `last.ckpt` as soon as it is whole and the loggers have all that belongs to it."""
+        path = Path(self.dirpath or "") / "next.ckpt"
+        trainer.save_checkpoint(path, weights_only=False)
+        self.saved = path
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.saved and trainer.is_global_zero:
+            self.saved.replace(self.saved.with_name("last.ckpt"))
+        self.saved = None
+
+    on_train_end = on_train_epoch_start
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save where a signal stops an epoch; if it stops a validation, the epoch before stays the last."""
+        if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
+            self.save(trainer)
+        self.on_train_epoch_start(trainer, pl_module)
+
+
+class Resume(Callback):
+    """Takes up what Lightning does not; configuration and command line win over the optimizers' old settings."""
+
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""
+        name, keys, *rest = cast("tuple[Any, ...]", np.random.get_state())
+        states = random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        metrics = {key: value.item() for key, value in trainer.callback_metrics.items() if trainer.is_last_batch}
+        checkpoint |= {"random": states, "metrics": metrics}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if "random" in checkpoint:
+            self.metrics = checkpoint["metrics"]
+            python, numpy, cpu, gpus = checkpoint["random"]
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.set_rng_state(cpu)
+            torch.cuda.set_rng_state_all(gpus[: torch.cuda.device_count()])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # what a scheduler sets stays as the checkpoint has it
+        kept = {"params", "lr", "initial_lr", "momentum", "betas"} if trainer.lr_scheduler_configs else {"params"}
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, configured in zip(groups, self.configured, strict=True):
+            group.update({key: value for key, value in configured.items() if key not in kept})
+        for config in trainer.lr_scheduler_configs:
+            scheduler, asked = cast("Any", config.scheduler), trainer.estimated_stepping_batches
+            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < asked:
+                steps = f"{scheduler.total_steps} steps, and max_epochs asks for {asked:.0f}"
+                raise UserError(f"the checkpoint's OneCycleLR ends after {steps}: set it as it was, or train anew")
+            due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
+            if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
+                scheduler.step(self.metrics[str(config.monitor)])
+        loader: Any = trainer.train_dataloader
+        if trainer.fit_loop.restarted_mid_epoch and hasattr(loader, "skip"):
+            loader.skip = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if trainer.world_size == 1 and os.name == "posix":
+            with suppress(ValueError):  # in a thread
+                signal.signal(signal.SIGINT, self.stop)
+
+    def stop(self, *_: Any) -> None:
+        """Take the first Ctrl-C for a SIGTERM: Lightning stops after the batch then, not amidst an update."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGTERM)

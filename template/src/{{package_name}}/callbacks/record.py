@@ -1,0 +1,134 @@
+"""What is written about every run: `metrics.csv`, and `run.json`."""
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from ..utils.project import mask, project_root, shown, write
+from ..utils.runs import read_run
+
+
+class MetricsFile(Logger):
+    """Writes all that is logged to `metrics.csv`, a row for each step."""
+
+    name = version = None
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.rows = path, dict[int, dict[str, Any]]()
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Leave them to config.yaml."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.setdefault(step or 0, {"step": step or 0}).update(metrics)
+
+    def write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, dict.fromkeys(name for row in self.rows.values() for name in row))
+        writer.writeheader()
+        writer.writerows(self.rows[step] for step in sorted(self.rows))
+        write(self.path, text.getvalue())
+
+    def resume(self, step: int) -> None:
+        """Take up the rows before this step; what was logged later will be once more."""
+        with suppress(FileNotFoundError), self.path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+            self.rows = {int(row["step"]): row for row in rows if int(row["step"]) < step}
+
+
+class RunRecord(Callback):
+    """Keeps a run's `run.json`: what happened, and what it came from; and its `metrics.csv`.
+
+    Args:
+        directory: The run's directory.
+        arguments: The arguments of the command.
+        config: Text for `config.yaml`; if None, that stays as it is.
+    """
+
+    samples, seconds, epoch_start = 0, 0.0, 0.0
+
+    def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
+        self.directory, self.config, self.run = directory, config, read_run(directory)
+        self.metrics = MetricsFile(directory / "metrics.csv")
+        self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
+        script = [sys.executable, str(project_root() / "scripts" / "origin.py")]  # goes on beside the run's start
+        self.origin = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+
+    @rank_zero_only
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if "start" in self.command:  # it goes on, with the test after fit
+            return
+        self.training = stage == "fit" or not self.run
+        rank_zero_info(f"Run directory: {shown(self.directory)}")
+        if self.config is not None:
+            write(self.directory / "config.yaml", self.config)
+        self.command["start"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        if self.training:
+            origin = json.loads(self.origin.communicate()[0] or "{}")
+            write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
+            origin = json.loads(mask(json.dumps(origin)))
+            place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
+            data = getattr(cast("Any", trainer).datamodule, "sha256", {})
+            facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data}
+            self.run = {**place, "start": self.command["start"], **self.run, **facts, **origin}
+        self.run["commands"] = [*self.run.get("commands", []), self.command]
+        self._save(trainer, "running")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.resume(trainer.global_step)
+
+    @rank_zero_only
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.write()
+        self.epoch_start = time.monotonic()
+
+    on_train_end = on_train_epoch_start
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.is_last_batch and self.epoch_start:
+            self.seconds += time.monotonic() - self.epoch_start
+            self.samples += (args[-1] + 1) * getattr(trainer.train_dataloader, "batch_size", 0)
+            self.run["samples_per_second"] = round(self.samples * trainer.world_size / self.seconds, 1)
+
+    @rank_zero_only
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if "start" not in self.command:  # it has not begun
+            return
+        self.metrics.write()
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            rank_zero_info(f"Interrupted: fit --run {self.directory.name} goes on")
+            self._save(trainer, "interrupted")
+        else:
+            self._save(trainer, "failed", mask(f"{type(exception).__name__}: {exception}"))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._save(trainer, "finished")
+
+    @rank_zero_only
+    def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
+        time = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.command |= {"status": status, "error": error, "end": None if status == "running" else time}
+        if self.training:
+            self.run |= {key: self.command[key] for key in ("status", "error", "end")}
+        if status != "running":
+            metrics = {
+                key: value.item() if value.isfinite() else None for key, value in trainer.callback_metrics.items()
+            }
+            self.run["metrics"] = self.run.get("metrics", {}) | metrics
+        write(self.directory / "run.json", json.dumps(self.run, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,526 @@
+"""A run is a directory: what it holds, how it is named on the command line, and that it goes on as if never stopped."""
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import conftest
+import pytest
+import torch
+import yaml
+from conftest import Render, Server, fail, git, succeed
+
+DATA = ("--data=my_project.data_modules.noisy.NoisyDataModule", "-c", "configs/model/simplenet.yaml")
+QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+SHORT = ("--trainer.limit_train_batches=3", "--trainer.log_every_n_steps=1", *QUIET)
+STEPS = ("--model.lr_scheduler=null",)  # so that the training may be prolonged
+KILLS = 20
+
+# Digits with noise that every random number generator has a part in
+NOISY = """
+import random
+
+import numpy as np
+import torch
+
+from .digits import DigitsDataModule
+
+
+class NoisyDataModule(DigitsDataModule):
+    def augment(self, images: torch.Tensor) -> torch.Tensor:
+        return images + 0.5 * torch.rand_like(images) * random.random() * float(np.random.rand())
+"""
+
+
+# Tools ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm_start(server: Server) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "run", server.run)
+        yield
+
+
+@pytest.fixture(scope="module")
+def noisy(render: Render) -> Path:
+    """A project, committed, with noisy digits."""
+    project = render(datasets=["digits"])
+    (project / "src" / "my_project" / "data_modules" / "noisy.py").write_text(NOISY)
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "-m", "Start")
+    return project
+
+
+@pytest.fixture
+def project(noisy: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test to work in."""
+    return shutil.copytree(noisy, tmp_path / "my-project")
+
+
+def runs(project: Path, name: str) -> list[Path]:
+    """Return the directories of the runs of a name, the oldest first."""
+    return sorted((project / "logs" / name).iterdir())
+
+
+def fit(project: Path, *options: str) -> Path:
+    """Train and return the run's directory."""
+    output = succeed(project, "fit", *DATA, *SHORT, *options)
+    (line,) = [line for line in output.splitlines() if line.startswith("Run directory: ")]
+    return project / line.removeprefix("Run directory: ")
+
+
+def record(directory: Path) -> Any:
+    """Return what `run.json` says."""
+    return json.loads((directory / "run.json").read_text())
+
+
+def config(directory: Path) -> Any:
+    return yaml.safe_load((directory / "config.yaml").read_text())
+
+
+def load(directory: Path, which: str = "last") -> Any:
+    """Load a checkpoint without running any code that may be in it."""
+    return torch.load(directory / "checkpoints" / f"{which}.ckpt", weights_only=True)
+
+
+def rows(directory: Path) -> list[dict[str, str]]:
+    with (directory / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Assert that two runs ended with the same weights, to the bit, and with the same metrics."""
+    for which in ("best", "last"):
+        first, second = (load(directory, which)["state_dict"] for directory in (one, other))
+        assert first.keys() == second.keys()
+        different = [key for key, value in first.items() if not torch.equal(value, second[key])]
+        assert not different, which
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+
+
+# Interrupted, and gone on with ----------------------------------------------------------------------------------------
+
+LONG = (*DATA, *QUIET, "--trainer.max_epochs=15", "--trainer.log_every_n_steps=7")
+
+
+@pytest.fixture(scope="module")
+def whole(noisy: Path) -> Path:
+    """The directory of a run that was never stopped."""
+    succeed(noisy, "fit", *LONG, "--name=whole")
+    (directory,) = runs(noisy, "whole")
+    return directory
+
+
+def stop(
+    server: Server, project: Path, wait: float, signum: signal.Signals, *args: str
+) -> subprocess.CompletedProcess[str]:
+    """Start a command, and send it a signal after some seconds."""
+    process = server.start(project, *args)
+    time.sleep(wait)
+    with suppress(ProcessLookupError):  # it has ended
+        os.kill(process, signum)
+    return server.wait()
+
+
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(server: Server, noisy: Path, whole: Path) -> None:
+    moments, kills, number = random.Random(0), 0, 0
+    while kills < KILLS:
+        number += 1
+        command, noted = ["fit", *LONG, f"--name=killed{number}"], 0
+        while True:
+            wait = moments.uniform(0.2, 2.5) if kills < KILLS else 1000
+            done = stop(server, noisy, wait, signal.SIGKILL, *command) if wait < 1000 else conftest.run(noisy, *command)
+            if done.returncode != -signal.SIGKILL:
+                break
+            kills += 1
+            if list(noisy.glob(f"logs/killed{number}/*/config.yaml")):  # it had begun
+                command, noted = ["fit", f"--run=killed{number}", *QUIET], noted + 1
+        assert done.returncode == 0, done.stderr
+        (directory,) = [path.parent for path in noisy.glob(f"logs/killed{number}/*/config.yaml")]
+        assert_same(whole, directory)
+        assert record(directory)["status"] == "finished"
+        assert [entry["status"] for entry in record(directory)["commands"]].count("running") <= noted
+    print(f"{kills} kills of {number} runs")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
+    server: Server, project: Path, whole: Path, signum: signal.Signals
+) -> None:
+    process = server.start(project, "fit", *LONG, "--name=stopped")
+    while not list(project.glob("logs/stopped/*/checkpoints/last.ckpt")):
+        time.sleep(0.01)
+    stopped: list[int] = []
+    while not stopped or len(stopped) < 4:
+        time.sleep(0.15)  # amidst an epoch
+        os.kill(process, signum)
+        done = server.wait()
+        assert done.returncode == 128 + signal.SIGTERM, done.stderr
+        (directory,) = runs(project, "stopped")
+        assert f"Interrupted: fit --run {directory.name} goes on" in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        assert record(directory)["status"] == "interrupted"
+        stopped.append(load(directory)["global_step"])
+        process, before = (
+            server.start(project, "fit", "--run=stopped", *QUIET),
+            (directory / "run.json").stat().st_mtime_ns,
+        )
+        while (directory / "run.json").stat().st_mtime_ns == before:
+            time.sleep(0.01)
+        time.sleep(0.3)
+    assert server.wait().returncode == 0
+    assert stopped == sorted(stopped) and any(steps % 40 for steps in stopped), "all at the end of an epoch"
+    assert_same(whole, directory)
+    assert record(directory)["status"] == "finished"
+
+
+@pytest.mark.parametrize("schedule", ["epoch", "plateau"])
+def test_schedules_go_on_as_if_never_stopped(project: Path, schedule: str) -> None:
+    schedulers = {
+        "epoch": ("torch.optim.lr_scheduler.StepLR", "--model.lr_scheduler.step_size=1"),
+        "plateau": ("torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.patience=0"),
+    }
+    name, argument = schedulers[schedule]
+    options = f"--model.lr_scheduler={name}", argument, "--checkpoint.monitor=val/loss", "--checkpoint.mode=max"
+    never = fit(project, "--name=never", "--trainer.max_epochs=4", *options)
+    part = fit(project, "--name=part", "--trainer.max_epochs=2", *options)
+    succeed(project, "fit", "--run=part", "--trainer.max_epochs=4", *QUIET)
+    assert_same(never, part)
+    rates = [load(directory)["optimizer_states"][0]["param_groups"][0]["lr"] for directory in (never, part)]
+    assert rates[0] == rates[1] < 0.001, "it has been reduced"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(project: Path) -> None:
+    directory = fit(project, "--name=full", "--trainer.max_epochs=1", *STEPS)
+    before = (directory / "checkpoints" / "last.ckpt").read_bytes()
+    code = f"""
+        import resource, runpy, signal, sys
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {len(before) // 2}))
+        sys.argv = ["src/main.py", "fit", "--run=full", "--trainer.max_epochs=2", "--trainer.logger=false", *{QUIET!r}]
+        sys.path.insert(0, "src")
+        runpy.run_path("src/main.py", run_name="__main__")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "File too large" in done.stderr
+    assert (directory / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert record(directory)["status"] == "failed" and "File too large" in record(directory)["error"]
+    succeed(project, "fit", "--run=full", "--trainer.max_epochs=2", *QUIET)
+    assert load(directory)["epoch"] == 1
+    names = {path.name for path in (directory / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_of_a_checkpoint_cut_short_the_best_takes_the_place(project: Path) -> None:
+    directory = fit(project, "--name=cut", "--trainer.max_epochs=1", *STEPS)
+    path = directory / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    output = succeed(project, "fit", "--run=cut", "--trainer.max_epochs=2", *QUIET)
+    assert f"{path.relative_to(project)} is damaged: best.ckpt takes its place" in output
+    assert load(directory)["epoch"] == 1
+
+
+def test_an_error_is_recorded(project: Path) -> None:
+    module = project / "src" / "my_project" / "data_modules" / "noisy.py"
+    module.write_text(NOISY.replace("return images +", "raise RuntimeError('out of luck') #"))
+    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=failed")
+    assert done.returncode != 0 and "out of luck" in done.stderr
+    (directory,) = runs(project, "failed")
+    assert record(directory)["status"] == "failed"
+    assert record(directory)["error"] == "RuntimeError: out of luck"
+    assert "no finished run of failed" in fail(project, "test", *DATA, *QUIET, "--name=failed")
+
+    module.write_text(NOISY)
+    succeed(project, "fit", "--run=failed", *QUIET)
+    assert record(directory)["status"] == "finished" and record(directory)["error"] is None
+
+
+# --run ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exp1(noisy: Path) -> Path:
+    """The directory of the newer of two short runs. Tests read it, and run what changes nothing but its record."""
+    for seed in (1, 2):
+        directory = fit(noisy, "--name=exp1", f"--seed_everything={seed}", "--trainer.max_epochs=1", *STEPS)
+    return directory
+
+
+def told(output: str, what: str) -> str:
+    """Return what the output says of this: the rest of its one line."""
+    (line,) = [line for line in output.splitlines() if line.startswith(f"{what}: ")]
+    return line.removeprefix(f"{what}: ")
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_a_run_is_named_by_directory_id_or_name(noisy: Path, exp1: Path, verb: str) -> None:
+    place = str(exp1.relative_to(noisy))
+    for wanted in (place, str(exp1), exp1.name, "exp1"):
+        output = succeed(noisy, verb, f"--run={wanted}", *QUIET)
+        assert told(output, "Config") == f"{place}/config.yaml"
+        assert told(output, "Checkpoint") == f"{place}/checkpoints/best.ckpt"
+        assert told(output, "Run directory") == place
+    from_inside = succeed(noisy, verb, "--run", ".", *QUIET, cwd=exp1)
+    assert told(from_inside, "Checkpoint") == "checkpoints/best.ckpt"
+    assert told(succeed(noisy, verb, f"--run={place}", "--ckpt_path=last", *QUIET), "Checkpoint").endswith("last.ckpt")
+
+
+def test_last_is_the_newest_of_all_names(project: Path) -> None:
+    first, second = (fit(project, f"--name={name}", "--trainer.max_epochs=1") for name in ("b", "a"))
+    assert told(succeed(project, "test", "--run=last", *QUIET), "Run directory") == str(second.relative_to(project))
+    assert told(succeed(project, "test", "--run=b", *QUIET), "Run directory") == str(first.relative_to(project))
+
+
+def test_configs_and_options_override_the_saved_config(noisy: Path, exp1: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("data: {init_args: {batch_size: 50, val_size: 70}}\n")
+    options = ["--run=exp1", "-c", str(tmp_path / "more.yaml"), "--data.batch_size=60", "--print_config"]
+    result = yaml.safe_load(succeed(noisy, "fit", *options))
+    assert result["data"]["init_args"] == config(exp1)["data"]["init_args"] | {"batch_size": 60, "val_size": 70}
+    assert result["seed_everything"] == 2 and result["trainer"]["max_epochs"] == 1
+
+
+def test_local_and_default_configs_are_left_to_new_runs(project: Path) -> None:
+    directory = fit(project, "--name=old", "--trainer.max_epochs=1", *STEPS)
+    (project / "configs" / "local.yaml").write_text("trainer: {max_epochs: 9}\nseed_everything: 9\n")
+    result = yaml.safe_load(succeed(project, "fit", "--run=old", "--print_config"))
+    assert (result["trainer"]["max_epochs"], result["seed_everything"]) == (1, 42)
+    assert config(directory)["seed_everything"] == 42
+
+
+def test_what_a_resumed_run_was_given_stays(project: Path) -> None:
+    directory = fit(project, "--name=on", "--trainer.max_epochs=1", *STEPS)
+    output = succeed(project, "fit", "--run=on", "--trainer.max_epochs=3", "--model.optimizer.lr=0.01", *QUIET)
+    assert told(output, "Checkpoint") == str((directory / "checkpoints" / "last.ckpt").relative_to(project))
+    assert runs(project, "on") == [directory]
+    assert config(directory)["trainer"]["max_epochs"] == 3
+    assert load(directory)["optimizer_states"][0]["param_groups"][0]["lr"] == 0.01
+    assert not config(directory).keys() & {"run", "ckpt_path", "allow_untrained", "test_after_fit"}
+    assert [int(row["epoch"]) for row in rows(directory)] == [0] * 3 + [1] * 3 + [2] * 3
+    assert [entry["command"].split()[0] for entry in record(directory)["commands"]] == ["fit", "fit"]
+
+
+def test_a_run_that_does_not_exist_is_refused_with_what_to_name(noisy: Path, exp1: Path) -> None:
+    for wanted in ("nothing", "logs/exp1/nothing", "20200101-000000-abcdef", "logs"):
+        line = fail(noisy, "test", f"--run={wanted}", *QUIET)
+        assert line.startswith(f"there is no run {wanted}") and "--run <directory|id|name|last>" in line
+
+
+def test_half_of_a_run(project: Path) -> None:
+    directory = fit(project, "--name=half", "--trainer.max_epochs=1", *STEPS)
+    shutil.rmtree(directory / "checkpoints")
+    line = fail(project, "test", "--run=half", *QUIET)
+    assert line.startswith(f"{directory.relative_to(project)} has no best checkpoint") and "fit --run" in line
+    assert "none yet, it starts anew" in succeed(project, "fit", "--run=half", *QUIET)
+    assert load(directory)["epoch"] == 0
+
+    (directory / "config.yaml").unlink()
+    assert "there is no run half" in fail(project, "fit", "--run=half", *QUIET)
+
+
+def test_a_config_of_an_older_version_of_the_project_is_answered_with_the_key(project: Path) -> None:
+    directory = fit(project, "--name=old", "--trainer.max_epochs=1")
+    text = (directory / "config.yaml").read_text()
+    (directory / "config.yaml").write_text(text.replace("val_size:", "validation_size:"))
+    line = fail(project, "test", "--run=old", *QUIET)
+    assert line.startswith("data.validation_size is not a known key"), line
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_untrained_weights_only_if_asked_for(project: Path, verb: str) -> None:
+    assert fail(project, verb, *DATA, *QUIET).startswith("there is no run default in logs")
+    succeed(project, verb, *DATA, *QUIET, "--allow_untrained=true", "--name=random")
+    (directory,) = runs(project, "random")
+    assert record(directory)["commands"][0]["status"] == "finished"
+    assert "--allow_untrained" in record(directory)["commands"][0]["command"]
+    assert "allow_untrained" not in config(directory)
+
+
+def test_an_unfinished_run_is_not_tested_by_its_name_alone(project: Path) -> None:
+    finished, newer = (fit(project, "--name=two", "--trainer.max_epochs=1") for _ in range(2))
+    (newer / "run.json").write_text(json.dumps(record(newer) | {"status": "running"}))
+    output = succeed(project, "test", *DATA, *QUIET, "--trainer.logger.name=two")
+    assert told(output, "Run directory") == str(finished.relative_to(project))
+    assert told(succeed(project, "test", "--run=two", *QUIET), "Run directory") == str(newer.relative_to(project))
+
+
+# Several at once, and places that cannot be written -------------------------------------------------------------------
+
+
+def test_runs_that_start_at_once_have_directories_of_their_own(project: Path) -> None:
+    command = [sys.executable, "src/main.py", "fit", *DATA, *SHORT, "--name=same", "--trainer.max_epochs=1"]
+
+    def start(_: int) -> int:
+        return subprocess.run(command, cwd=project, capture_output=True).returncode
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(start, range(3))) == [0, 0, 0]
+    directories = runs(project, "same")
+    assert len(directories) == 3
+    for directory in directories:
+        assert record(directory)["status"] == "finished" and record(directory)["id"] == directory.name
+        assert load(directory)["epoch"] == 0
+
+
+def test_logs_that_cannot_be_written_are_named(project: Path) -> None:
+    shutil.rmtree(project / "logs")
+    (project / "logs").write_text("a file where a folder should be")
+    line = fail(project, "fit", *DATA, *SHORT)
+    assert "logs" in line and "Not a directory" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_logs_are_named(project: Path) -> None:
+    (project / "logs").chmod(0o500)
+    line = fail(project, "fit", *DATA, *SHORT)
+    assert "logs" in line and "Permission denied" in line
+
+
+# run.json -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_json_says_what_happened_and_what_it_came_from(project: Path) -> None:
+    arguments = ["fit", *DATA, *SHORT, "--name=said", "--seed_everything=7", "--trainer.max_epochs=1"]
+    succeed(project, *arguments)
+    (directory,) = runs(project, "said")
+    said = record(directory)
+    assert (said["schema"], said["name"], said["id"], said["seed"]) == (1, "said", directory.name, "7")
+    assert said["git"] == {"commit": git(project, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": False}
+    assert (directory / "code.patch").read_text() == ""
+    assert said["python"] == platform.python_version() and said["torch"] == torch.__version__
+    assert said["lightning"] == importlib.metadata.version("lightning")
+    assert said["packages"]["jsonargparse"] == importlib.metadata.version("jsonargparse")
+    assert said["host"] == platform.node() and said["cores"] == os.cpu_count() and said["processor"]
+    assert said["template"]["datasets"] == ["digits"] and said["template"]["_commit"] == "v999.0.0"
+    assert said["start"] <= said["end"] and said["status"] == "finished" and said["error"] is None
+    assert said["samples_per_second"] > 0
+    assert said["metrics"]["val/acc"] == float(rows(directory)[-1]["val/acc"])
+    (entry,) = said["commands"]
+    assert entry["command"].split() == arguments
+    assert entry["start"] <= entry["end"] and entry["status"] == "finished"
+
+    succeed(project, "test", "--run=said", *QUIET)
+    after = record(directory)
+    assert after["metrics"].keys() == {*said["metrics"], "test/acc", "test/loss"}
+    assert {**after, "metrics": 0, "commands": 0} == {**said, "metrics": 0, "commands": 0}
+
+
+def test_changes_since_the_commit_are_in_the_patch(project: Path, tmp_path: Path) -> None:
+    readme = project / "README.md"
+    readme.write_text(readme.read_text() + "\nnew line\n")
+    new = {"src/my_project/models/new.py": "NEW = 1\n", "configs/model/new.yaml": "model: {}\n", "elsewhere.txt": "x\n"}
+    for name, text in new.items():
+        (project / name).write_text(text)
+    (project / "src" / "weights.bin").write_bytes(bytes(range(256)))
+    (project / "src" / "large.txt").write_text("x" * 1_000_001)
+    status = git(project, "status", "--porcelain")
+    directory = fit(project, "--name=changed", "--trainer.max_epochs=1")
+    assert record(directory)["git"]["dirty"] is True
+    assert git(project, "status", "--porcelain") == status, "the index is as it was"
+
+    git(project, "worktree", "add", "--quiet", str(tmp_path / "again"), record(directory)["git"]["commit"])
+    git(tmp_path / "again", "apply", "--allow-empty", str(directory / "code.patch"))
+    assert (tmp_path / "again" / "README.md").read_text() == readme.read_text()
+    assert (tmp_path / "again" / "src" / "my_project" / "models" / "new.py").read_text() == "NEW = 1\n"
+    assert (tmp_path / "again" / "configs" / "model" / "new.yaml").exists()
+    for name in ("elsewhere.txt", "src/weights.bin", "src/large.txt"):
+        assert not (tmp_path / "again" / name).exists(), name
+
+
+@pytest.mark.parametrize("kind", ["no repository", "no commit", "no git"])
+def test_without_git_the_rest_is_recorded(project: Path, kind: str) -> None:
+    shutil.rmtree(project / ".git")
+    if kind == "no commit":
+        git(project, "init", "--quiet")
+    path = str(Path(sys.executable).parent) if kind == "no git" else os.environ["PATH"]
+    succeed(project, "fit", *DATA, *SHORT, "--name=bare", "--trainer.max_epochs=1", PATH=path)
+    (directory,) = runs(project, "bare")
+    assert record(directory)["git"] == {"commit": None, "branch": None, "dirty": None}
+    assert record(directory)["status"] == "finished" and record(directory)["packages"]
+
+
+SENDER = """
+from lightning.pytorch import Callback
+
+TOKEN = "s3cr3tvalue1"
+
+
+class Sender(Callback):
+    def __init__(self, api_key: str | None = None, url: str = "", note: str = "") -> None:
+        self.api_key = api_key
+"""
+
+
+def test_no_secret_is_written(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "sender.py").write_text(SENDER)
+    options = {"api_key": "s3cr3tvalue2", "url": "https://ada:s3cr3tvalue3@example.org/x", "note": "it is s3cr3tvalue4"}
+    arguments = [f"--trainer.callbacks.{key}={value}" for key, value in options.items()]
+    command = [
+        "fit",
+        *DATA,
+        *SHORT,
+        "--name=masked",
+        "--trainer.callbacks+=my_project.callbacks.sender.Sender",
+        *arguments,
+    ]
+    succeed(project, *command, "--trainer.max_epochs=1", MY_API_TOKEN="s3cr3tvalue4")
+    (directory,) = runs(project, "masked")
+    for path in directory.rglob("*"):
+        assert path.is_dir() or b"s3cr3tvalue" not in path.read_bytes(), path
+    assert "TOKEN = ***" in (directory / "code.patch").read_text().replace('"', "")
+    assert "api_key: str | None = None" in (directory / "code.patch").read_text(), "code stays code"
+    assert "--trainer.callbacks.api_key=***" in record(directory)["commands"][0]["command"]
+    (callback,) = config(directory)["trainer"]["callbacks"]
+    assert callback["init_args"] == {"api_key": None, "url": "https://example.org/x", "note": "it is"}
+    succeed(project, "test", "--run=masked", *QUIET)
+
+
+KEYS = ("api_key", "token", "password", "client_secret", "COMET_API_KEY", "aws_secret_access_key", "accessToken")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "form", ["{}: s3cr3t", '{}: "s3cr3t one"', "--x.{} s3cr3t", "--x.{}=s3cr3t", '{{"{}": "s3cr3t"}}']
+)
+def test_what_is_named_as_secrets_are_is_masked(noisy: Path, key: str, form: str) -> None:
+    masked = mask(noisy, form.format(key))
+    assert "s3cr3t" not in masked and key in masked and "***" in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokenizer: bert",
+        "max_tokens: 512",
+        "keys: [a, b]",
+        "monitor: val/acc",
+        "token: null",
+        "--data.key_column name",
+        "https://example.org/x@y",
+    ],
+)
+def test_what_is_no_secret_stays(noisy: Path, text: str) -> None:
+    assert mask(noisy, text) == text
+
+
+def mask(project: Path, text: str) -> str:
+    code = f"from my_project.utils.project import mask; print(mask({text!r}), end='')"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=project / "src", capture_output=True, text=True, check=True).stdout
