@@ -190,6 +190,14 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
     assert record(directory)["status"] == "finished"
 
 
+def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> None:
+    module = project / "src" / "my_project" / "data_modules" / "noisy.py"
+    module.write_text(NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n")
+    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=never")
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert not (project / "logs" / "never").exists()
+
+
 @pytest.mark.parametrize("schedule", ["epoch", "plateau"])
 def test_schedules_go_on_as_if_never_stopped(project: Path, schedule: str) -> None:
     schedulers = {
@@ -405,6 +413,7 @@ def test_run_json_says_what_happened_and_what_it_came_from(project: Path) -> Non
     assert said["git"] == {"commit": git(project, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": False}
     assert (directory / "code.patch").read_text() == ""
     assert said["python"] == platform.python_version() and said["torch"] == torch.__version__
+    assert said["cuda"] == torch.version.cuda
     assert said["lightning"] == importlib.metadata.version("lightning")
     assert said["packages"]["jsonargparse"] == importlib.metadata.version("jsonargparse")
     assert said["host"] == platform.node() and said["cores"] == os.cpu_count() and said["processor"]

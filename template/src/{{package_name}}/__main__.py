@@ -16,6 +16,8 @@ def main(args: Sequence[str] | None = None) -> None:
         CLI(args)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before or after the training, which ends in order
+        sys.exit(130)
 
 
 if __name__ == "__main__":

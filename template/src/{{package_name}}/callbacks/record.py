@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
@@ -36,7 +37,7 @@ class MetricsFile(Logger):
         """Leave them to config.yaml."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.setdefault(step or 0, {"step": step or 0}).update(metrics)
+        self.rows.setdefault(step or 0, {"step": step or 0, "epoch": None}).update(metrics)
 
     def write(self) -> None:
         text = io.StringIO()
@@ -58,7 +59,7 @@ class RunRecord(Callback):
     Args:
         directory: The run's directory.
         arguments: The arguments of the command.
-        config: Text for `config.yaml`; if None, that stays as it is.
+        config: Text for `config.yaml`; None if the run is only evaluated, so that all but commands and metrics stays.
     """
 
     samples, seconds, epoch_start = 0, 0.0, 0.0
@@ -67,25 +68,25 @@ class RunRecord(Callback):
         self.directory, self.config, self.run = directory, config, read_run(directory)
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
-        script = [sys.executable, str(project_root() / "scripts" / "origin.py")]  # goes on beside the run's start
-        self.origin = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+        self.origin: subprocess.Popen[str] | None = None
+        if config is not None:  # what it comes from is found out beside its start
+            script = [sys.executable, str(project_root() / "scripts" / "origin.py")]
+            self.origin = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if "start" in self.command:  # it goes on, with the test after fit
             return
-        self.training = stage == "fit" or not self.run
         rank_zero_info(f"Run directory: {shown(self.directory)}")
-        if self.config is not None:
-            write(self.directory / "config.yaml", self.config)
         self.command["start"] = datetime.now().astimezone().isoformat(timespec="seconds")
-        if self.training:
+        if self.origin:
+            write(self.directory / "config.yaml", str(self.config))
             origin = json.loads(self.origin.communicate()[0] or "{}")
             write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
             origin = json.loads(mask(json.dumps(origin)))
             place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
             data = getattr(cast("Any", trainer).datamodule, "sha256", {})
-            facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data}
+            facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data, "cuda": torch.version.cuda}
             self.run = {**place, "start": self.command["start"], **self.run, **facts, **origin}
         self.run["commands"] = [*self.run.get("commands", []), self.command]
         self._save(trainer, "running")
@@ -112,7 +113,7 @@ class RunRecord(Callback):
             return
         self.metrics.write()
         if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            rank_zero_info(f"Interrupted: fit --run {self.directory.name} goes on")
+            rank_zero_info("Interrupted" + f": fit --run {self.directory.name} goes on" * (self.origin is not None))
             self._save(trainer, "interrupted")
         else:
             self._save(trainer, "failed", mask(f"{type(exception).__name__}: {exception}"))
@@ -124,7 +125,7 @@ class RunRecord(Callback):
     def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
         time = datetime.now().astimezone().isoformat(timespec="seconds")
         self.command |= {"status": status, "error": error, "end": None if status == "running" else time}
-        if self.training:
+        if self.origin:
             self.run |= {key: self.command[key] for key in ("status", "error", "end")}
         if status != "running":
             metrics = {

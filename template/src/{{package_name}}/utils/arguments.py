@@ -67,7 +67,7 @@ def explain(message: str, options: Iterable[str]) -> str:
     path = ".".join(re.findall(r'Parser key "([^"]+)"', inner))
     if found := re.search("Option '(class_path|init_args)' is not", message):
         return f"{path}.{found[1]} stands beside an unknown key: only class_path and init_args go together"
-    if found := re.search(r"(?:class_path '(\S+)':\s+)?Option '(\S+)' is not(?:.*?class_path='(\S+)')?", message):
+    if found := re.search(r"(?:class_path '(\S+)':\s+| )Option '(\S+)' is not(?:.*?class_path='(\S+)')?", message):
         bases = getattr(resolve_name(found[1] or found[3]), "__mro__", ())
         known = [name for base in bases for name in signature(base.__init__).parameters]
         return f"{path}.{found[2]} is not a known key{_nearest(found[2], known)}"
