@@ -41,7 +41,7 @@ def test_the_commands_to_run_do_run(project: Path, readme: str) -> None:
     for command in commands:
         short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=100") if " fit " in command else ()
         succeed(project, *command.split()[2:], *short)
-    assert list(project.glob("logs/exp1/*/predict-*/predictions.csv"))
+    assert list(project.glob("logs/exp1/*/predictions.csv"))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

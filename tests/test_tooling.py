@@ -24,6 +24,7 @@ FILES = {
     "makefile": {"Makefile"},
     "notebooks": {"notebooks/first_run.ipynb"},
     "docs": {"docs/.gitignore", "docs/conf.py", "docs/index.md"},
+    "runs": {f"src/my_project/{name}.py" for name in ("runs", "utils/reproduce", "utils/run_files")},
 }
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
 PYTHONS = QUESTIONS["python_version"]["choices"]
@@ -295,5 +296,5 @@ def test_the_documentation_is_built_without_a_warning(render: Render) -> None:
         "a module of the user's is there too"
     )
     text = re.sub(r"<[^>]+>", "", pages["my_project.modules.classification.html"])
-    assert "float32 of shape (N, *input_shape)" in text, "an asterisk stays one"
+    assert "float32 (N, *input_shape)" in text, "an asterisk stays one"
     assert "num_classes \u2013 Number of classes" in text, "arguments are listed"

@@ -139,10 +139,9 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 def number(value: Any) -> float | None:
     """Return a finite number, None if it is none."""
-    try:
+    with suppress(TypeError, ValueError):
         return float(value) if math.isfinite(float(value)) else None
-    except (TypeError, ValueError):
-        return None
+    return None
 
 
 def text(value: Any) -> str:
