@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint pictures
+.PHONY: demo test lint pictures release
 
 demo: .venv/installed
 	$(BIN)/python docs/demo.py
@@ -19,6 +19,9 @@ lint: .venv/installed
 
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py
+
+release: .venv/installed
+	$(BIN)/python docs/release.py $(VERSION)
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -13,9 +13,11 @@ import plumbum
 import pytest
 import yaml
 from copier import run_copy
+from release import history
 
 ROOT = Path(__file__).parent.parent
-QUESTIONS = {key: value for key, value in yaml.safe_load((ROOT / "copier.yml").read_text()).items() if key[0] != "_"}
+SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
+QUESTIONS = {name: entry for name, entry in SETTINGS.items() if name[0] != "_" and entry.get("when", True)}
 DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
 
 # A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`.
@@ -66,13 +68,14 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree, committed and tagged as the newest version in a repository of its own."""
+    """All releases, and the working tree, committed and tagged as the newest, in a repository of its own."""
     copy = tmp_path_factory.mktemp("template")
+    history(copy)
+    git(copy, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    git(copy, "init", "--quiet")
     git(copy, "add", "--all", "--force")
     git(copy, "commit", "--quiet", "-m", "The working tree")
     git(copy, "tag", "-a", "v999.0.0", "-m", "The working tree")

@@ -12,7 +12,7 @@ from conftest import ROOT
 from jinja2 import Environment, meta, nodes
 
 KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when", "placeholder", "secret"}
-COPIERS = {"_copier_conf", "_copier_answers", "_copier_operation"}
+COPIERS = {"_copier_conf", "_copier_answers", "_copier_operation", "_external_data"}
 DERIVED = {"data": "datasets", "dataset": "datasets", "model": "models", "logger": "loggers", "extra": "loggers"}
 LONGEST = 120  # characters of a rendered path; Windows allows 260 with the project's folder
 JINJA = Environment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])  # as Copier has them
@@ -43,7 +43,8 @@ def lint(settings: dict[str, Any], files: dict[str, str]) -> list[str]:
 def incomplete(name: str, question: dict[str, Any]) -> Iterator[str]:
     yield from (f"{name}: {key} is no key of a question" for key in question.keys() - KEYS)
     yield from (f"{name}: {key} is missing" for key in ("type", "help", "default") if key not in question)
-    if question.get("type") == "str" and not question.keys() & {"choices", "validator"} and question.get("ask", True):
+    free = question.get("type") == "str" and question.get("ask", True) and question.get("when", True)
+    if free and not question.keys() & {"choices", "validator"}:
         yield f"{name}: free text has no validator"
 
 
