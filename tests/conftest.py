@@ -69,7 +69,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All releases, and the working tree, committed and tagged as the newest, in a repository of its own."""
-    copy = tmp_path_factory.mktemp("template")
+    copy = tmp_path_factory.mktemp("the template")
     history(copy)
     git(copy, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
