@@ -16,7 +16,7 @@ import yaml
 from conftest import DIGITS, QUESTIONS, Render, files, succeed
 
 FILES = {
-    "github_actions": {".github/workflows/ci.yml"},
+    "github_actions": {".github/workflows/ci.yml", ".github/workflows/template.yml"},
     "gitlab_ci": {".gitlab-ci.yml"},
     "docker": {"Dockerfile", ".dockerignore"},
     "devcontainer": {".devcontainer/devcontainer.json"},
@@ -137,13 +137,11 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     assert commands(project)[0] == CPU, "tests need no GPU"
 
 
-@pytest.mark.parametrize("schema", ["github-workflows", "gitlab-ci"])
-def test_the_workflows_follow_their_schemas(schema: str, equipped: Path) -> None:
+@pytest.mark.parametrize("name", [*FILES["github_actions"], *FILES["gitlab_ci"]])
+def test_the_workflows_follow_their_schemas(name: str, equipped: Path) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed")
-    github = schema == "github-workflows"
-    name = ".github/workflows/ci.yml" if github else ".gitlab-ci.yml"
-    options = "" if github else "--data-transform gitlab-ci"
-    execute(equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {options} {name}")
+    schema = "github-workflows" if ".github" in name else "gitlab-ci --data-transform gitlab-ci"
+    execute(equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {name}")
 
 
 @pytest.mark.parametrize("version", PYTHONS)
@@ -177,6 +175,49 @@ def test_what_the_workflows_run_works(equipped: Path, tmp_path: Path) -> None:
     assert {"mypy", "pytest", "ruff"} <= {re.split(r"\W", requirement)[0] for requirement in extras["dev"]}
     for command in lines[2:]:
         execute(project, command)
+
+
+# What GitHub's machines have: pipx, and gh with the titles of all issues in a file
+PIPX = f'#!/bin/sh\n[ "$1 $2" = "run copier>=9.19.1" ] && shift 2 && exec {sys.executable} -m copier "$@"\n'
+GH = """#!/bin/sh
+case "$1 $2" in
+    "issue list") cat issues ;;
+    "issue create") [ "$3 $5" = "--title --body" ] && echo "$4" >> issues && echo "$6" >> bodies ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_an_issue_tells_once_of_a_new_version_of_the_template(
+    equipped: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = shutil.copytree(equipped, tmp_path / "project")
+    workflow = parse(project / ".github/workflows/template.yml")
+    assert workflow["permissions"] == {"contents": "read", "issues": "write"}
+    assert workflow[True].keys() == {"schedule", "workflow_dispatch"}
+    script = tmp_path / "script"
+    script.write_text(workflow["jobs"]["check"]["steps"][1]["run"])
+    for name, text in (("pipx", PIPX), ("gh", GH)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    settings = (tmp_path / "gitconfig").resolve()
+    settings.write_text(f'[url "{template}"]\n\tinsteadOf = https://example.org/template.git\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    (project / "issues").write_text("Version 1.0 of something\n")
+
+    def weekly(address: str, version: str) -> list[str]:
+        answers = project / ".copier-answers.yml"
+        text = re.sub("(?m)^_src_path: .*", f"_src_path: {address}", answers.read_text())
+        answers.write_text(re.sub("(?m)^_commit: .*", f"_commit: {version}", text))
+        subprocess.run(["bash", "-e", "-o", "pipefail", str(script)], cwd=project, check=True)
+        return (project / "issues").read_text().splitlines()[1:]
+
+    assert weekly(str(template), "v0.1.0") == []
+    assert weekly("https://example.org/template.git", "v999.0.0") == []
+    assert weekly("https://example.org/template.git", "v0.1.0") == ["Version 999.0.0 of the template"]
+    assert weekly("https://example.org/template.git", "v0.1.0") == ["Version 999.0.0 of the template"]
+    assert (project / "bodies").read_text().startswith("`copier update`, on a branch of its own, brings it into")
 
 
 def test_make_says_what_it_can_do(equipped: Path) -> None:
