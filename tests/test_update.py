@@ -382,6 +382,50 @@ def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(current: Callab
         yaml.safe_load(path.read_text())
 
 
+@pytest.mark.parametrize(
+    "commands",
+    [
+        "rm -r data logs && mkdir ../disk && ln -s ../disk data && ln -s ../disk logs",
+        "rm -r data logs && mkdir ../disk && ln -s ../disk data && ln -s ../disk logs && "
+        "printf '/data\\n/logs\\n' >> .gitignore",
+        "rm -r data logs && ln -s /not/mounted data && ln -s /not/mounted logs",
+        "git init -q ../library && git -C ../library commit -q --allow-empty -m x && "
+        "git -c protocol.file.allow=always submodule --quiet add ../library library",
+        "chmod +x src/main.py src/my_project/cli.py",
+        "mv src/my_project/utils/optim.py optim.py && ln -s ../../../optim.py src/my_project/utils/optim.py",
+        "printf 'caf\\351\\n' > latin.txt && printf 'no end' > end.txt && printf 'a \\r\\n' > crlf.txt",
+        "printf '* text=auto eol=lf\\n' > .gitattributes",
+    ],
+)
+def test_links_modules_and_modes_do_not_stop_an_update(started: Callable[..., Path], commands: str) -> None:
+    project = started(RELEASES[0])
+    subprocess.run(commands, shell=True, cwd=project, check=True)
+    config = project / "configs" / "default.yaml"
+    config.write_text(config.read_text().replace("max_epochs: 5", "max_epochs: 50"))
+    commit(project)
+    before = git(project, "ls-files", "--stage").splitlines()
+    update(project)
+    assert "max_epochs: 50" in config.read_text()
+    assert not conflicts(project)
+    changed = set(git(project, "diff", "--name-only").splitlines())
+    assert not changed & {"configs/default.yaml", *git(project, "ls-files", "data", "logs", "library", "*.txt").split()}
+    git(project, "stash", "--quiet")
+    assert git(project, "ls-files", "--stage").splitlines() == before
+
+
+def test_a_setting_of_git_with_which_edits_would_be_dropped_can_be_changed(started: Callable[..., Path]) -> None:
+    project = started(RELEASES[0])
+    git(project, "config", "apply.whitespace", "error")
+    (project / "blank.txt").write_text("blank at the end \n")
+    config = project / "configs" / "default.yaml"
+    config.write_text(config.read_text().replace("max_epochs: 5", "max_epochs: 50"))
+    commit(project)
+    message = yaml.safe_load((ROOT / "copier.yml").read_text())["_message_before_update"]
+    git(project, *message.split("git would drop your edits. git ")[1].split())
+    update(project)
+    assert "max_epochs: 50" in config.read_text()
+
+
 CHANGES: dict[str, Any] = {
     "project_name": 'Another "name"',
     "project_description": "Another line: with {{ braces }} and # signs",
