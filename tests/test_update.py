@@ -241,7 +241,7 @@ def test_where_both_changed_a_line_both_are_kept_and_marked(
 def undo(project: Path) -> None:
     """Take an update back with the command that the message after it gives."""
     message = yaml.safe_load((ROOT / "copier.yml").read_text())["_message_after_update"]
-    command = re.search(r"To undo all of it:\s+(.*)", message)
+    command = re.search(r"Undo all of it: +(.*)", message)
     assert command
     subprocess.run(command[1], shell=True, cwd=project, check=True, capture_output=True)
     assert not git(project, "status", "--porcelain")
