@@ -163,7 +163,7 @@ def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     rendered = {name.removesuffix(".jinja").replace("{{package_name}}", "<package>") for name in template}
-    rendered = {re.sub("{% if .* %}(.*){% endif %}", r"\1", name) for name in rendered}
+    rendered = {re.sub("{% if .*? %}(.*?){% endif %}", r"\1", name) for name in rendered}
     assert {name.replace("{{ _copier_conf.answers_file }}", ".copier-answers.yml") for name in rendered} == listed
 
 

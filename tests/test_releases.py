@@ -219,3 +219,9 @@ def test_the_changelog_can_be_shown_in_a_message() -> None:
     headings = re.findall("(?m)^## (.*)$", text)
     versions = [heading.split()[0] for heading in headings if heading != "Unreleased"]
     assert versions == [release.removeprefix("v") for release in reversed(RELEASES)]
+
+
+def test_the_oldest_copier_that_the_template_takes_is_tested() -> None:
+    oldest = yaml.safe_load((ROOT / "copier.yml").read_text())["_min_copier_version"]
+    assert f"\ncopier=={oldest}\n" in (ROOT / "requirements.txt").read_text()
+    assert f'pip install "copier>={oldest}"' in (ROOT / "README.md").read_text()

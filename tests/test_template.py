@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, git
 from jinja2 import Environment, meta, nodes
 
 KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when", "placeholder", "secret"}
@@ -100,6 +100,11 @@ WITH_CHOICES = {name for name, question in read()[0].items() if name[0] != "_" a
 
 def test_the_template_is_in_order() -> None:
     assert lint(*read()) == []
+
+
+def test_no_file_is_ignored() -> None:
+    """Copier leaves such a file out of a working tree with changes, and template/.gitignore is for projects."""
+    assert not git(ROOT, "ls-files", "--cached", "--ignored", "--exclude-standard")
 
 
 @pytest.mark.parametrize(
