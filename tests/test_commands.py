@@ -1018,6 +1018,101 @@ def test_a_wrong_type_is_answered_with_the_right_one(
     assert expected in line
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "least"),
+    [
+        ("seed_everything", "-5", "0"),
+        ("data.batch_size", "0", "1"),
+        ("data.num_workers", "-1", "0"),
+        ("model.optimizer.lr", "-1.0", "0"),
+        ("model.optimizer.weight_decay", "-0.1", "0"),
+        ("model.lr_scheduler.max_lr", "-1.0", "0"),
+        ("trainer.accumulate_grad_batches", "0", "1"),
+        ("trainer.check_val_every_n_epoch", "0", "1"),
+        ("trainer.gradient_clip_val", "-1.0", "0"),
+        ("trainer.log_every_n_steps", "0", "1"),
+        ("trainer.val_check_interval", "0", "1e-06"),
+    ],
+)
+def test_a_number_that_is_too_small_is_answered_with_the_least(fitted: Path, key: str, value: str, least: str) -> None:
+    assert refuse_digits(fitted, f"fit --{key} {value}") == f"{key} is {value}, but must be at least {least}"
+
+
+@pytest.mark.parametrize("schedule", [("StepLR", "step_size"), ("CosineAnnealingLR", "T_max")])
+def test_a_schedule_of_no_length_is_refused(fitted: Path, schedule: tuple[str, str]) -> None:
+    name, key = schedule
+    line = refuse_digits(fitted, f"fit --model.lr_scheduler {name} --model.lr_scheduler.{key} 0")
+    assert line == f"model.lr_scheduler.{key} is 0, but must be at least 1"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--seed_everything 99999999999", "99999999999 is not in bounds"),
+        ("--trainer.max_epochs -5", "max_epochs -5"),
+        ("--trainer.accelerator nope", "accelerator nope auto"),
+        ("--trainer.accelerator cpu --trainer.devices -7", "devices int > 0"),
+        ("--trainer.strategy nope", "strategy nope ddp"),
+        ("--trainer.num_nodes 0", "num_nodes positive 0"),
+        ("--trainer.limit_train_batches 1.5", "limit_train_batches 1.5"),
+        ("--trainer.barebones true", "barebones logger"),
+    ],
+)
+def test_what_lightning_refuses_is_said_in_a_line(fitted: Path, option: str, words: str) -> None:
+    line = refuse_digits(fitted, f"fit {option}")
+    assert all(word in line for word in words.split()), line
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--model.optimizer.betas [2,3]", "beta 2.0"),
+        ("--model.optimizer SGD --model.optimizer.nesterov true", "Nesterov momentum"),
+        ("--model.lr_scheduler.pct_start 3", "pct_start 3.0 between 0 and 1"),
+        ("--model.lr_scheduler.total_steps -1", "total_steps -1 positive"),
+        ("--model.lr_scheduler.total_steps 1", "OneCycleLR ends after 1 steps leave out"),
+        ("--trainer.val_check_interval 1000", "val_check_interval 1000 batches"),
+        ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor nope", "nope val/loss"),
+        ("--checkpoint.monitor nope", "nope val/loss"),
+    ],
+)
+def test_what_is_noticed_when_the_training_begins_is_said_in_a_line(fitted: Path, option: str, words: str) -> None:
+    name = re.sub(r"[^\w-]+", "_", option.strip("-"))
+    line = fail(fitted, "fit", *DIGITS, *QUIET, *SHORT.split(), f"--name={name}", *option.split())
+    assert all(word in line for word in words.split()), line
+    assert record(only(fitted / "logs" / name))["status"] == "failed"
+
+
+@pytest.mark.parametrize("where", ["when it is built", "in training"])
+def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(project: Path, where: str) -> None:
+    write(
+        project,
+        "models/wrong.py",
+        f"""
+        import torch
+
+        from .simplenet import SimpleNet
+
+
+        class Wrong(SimpleNet):
+            def __init__(self, num_classes: int, input_shape: tuple[int, ...]) -> None:
+                super().__init__(num_classes, input_shape)
+                self.fail("when it is built")
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                self.fail("in training")
+                return super().forward(x)
+
+            def fail(self, here: str) -> None:
+                if here == "{where}":
+                    raise ValueError("nothing comes of nothing")
+        """,
+    )
+    done = conftest.run(project, "fit", *DIGITS, *QUIET, "--model.net=my_project.models.wrong.Wrong")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "wrong.py" in done.stderr and "nothing comes of nothing" in done.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_missing_model_or_data_module_is_asked_for(fitted: Path, verb: str) -> None:
     for given, missing in zip(DIGITS[1::2], ("model", "data"), strict=True):
@@ -1100,6 +1195,34 @@ def test_a_default_run_prints_no_warning(project: Path) -> None:
     assert not re.findall(".*(?:warn|deprecat).*", output, re.I)
 
 
+def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_nothing(project: Path) -> None:
+    write(
+        project,
+        "callbacks/labels.py",
+        """
+        from typing import Any
+
+        from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+        class Labels(Callback):
+            def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
+                print("Labels:", *batch[1].tolist())
+
+            def on_validation_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
+                print("Held out:", *batch[1].tolist())
+        """,
+    )
+    own = "--trainer.callbacks+=my_project.callbacks.labels.Labels"
+    command = [sys.executable, "src/main.py", "fit", *DIGITS, *QUIET, own, "--trainer.max_epochs=3"]
+    output = started([*command, "--trainer.overfit_batches=2", "--trainer.log_every_n_steps=1"], project)
+    assert not re.findall(".*(?:warn|shuffl).*", output, re.I)
+    for what, times in (("Labels", 3), ("Held out", 4)):  # once more, before the training
+        seen = re.findall(f"^{what}: (.*)$", output, re.M)
+        assert len(seen) == 2 * times and seen == seen[:2] * times
+        assert len(set(seen[0].split())) > 5, "not the first label alone"
+
+
 @pytest.mark.parametrize("where", ["when it is built", "in training"])
 def test_a_warning_of_a_module_of_the_users_own_can_be_ignored(project: Path, where: str) -> None:
     write(
@@ -1126,3 +1249,9 @@ def test_a_warning_of_a_module_of_the_users_own_can_be_ignored(project: Path, wh
     options = "--trainer.fast_dev_run true --trainer.callbacks+=my_project.callbacks.warns.Warns"
     assert "UserWarning: Look out" in go(project, f"fit {options}")
     assert "Look out" not in go(project, f"fit {options} --ignore_warnings true")
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_images_have_the_precision_of_the_weights(project: Path, server: Server, precision: str) -> None:
+    done = server.run(project, "fit", *DIGITS, f"--trainer.precision={precision}", "--trainer.fast_dev_run=2")
+    assert done.returncode == 0, done.stderr

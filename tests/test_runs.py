@@ -1,6 +1,7 @@
 """A run is a directory: what it holds, how it is named on the command line, and that it goes on as if never stopped."""
 
 import csv
+import errno
 import importlib.metadata
 import json
 import os
@@ -190,6 +191,43 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
     assert record(directory)["status"] == "finished"
 
 
+SIGNAL = """
+import os
+import signal
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Signal(Callback):
+    def __init__(self, signum: int, step: int) -> None:
+        self.signum, self.step = signum, step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 1 and batch_idx == self.step:
+            os.kill(os.getpid(), self.signum)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("step", "saved"), [(3, 6), (5, 6), (9, 10)])  # the last: that epoch again
+def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
+    project: Path, signum: signal.Signals, step: int, saved: int
+) -> None:
+    (project / "src" / "my_project" / "callbacks" / "signal.py").write_text(SIGNAL)
+    group = ("--trainer.accumulate_grad_batches=3", "--trainer.limit_train_batches=10", "--trainer.log_every_n_steps=1")
+    options = (*DATA, *QUIET, *group, "--trainer.max_epochs=3")
+    succeed(project, "fit", *options, "--name=never")
+    own = ("--trainer.callbacks+=my_project.callbacks.signal.Signal", f"--trainer.callbacks.signum={int(signum)}")
+    done = conftest.run(project, "fit", *options, "--name=part", *own, f"--trainer.callbacks.step={step}")
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    (never,), (part,) = (runs(project, name) for name in ("never", "part"))
+    progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    assert progress == saved
+    succeed(project, "fit", "--run=part", *QUIET, "--trainer.callbacks=null")
+    assert_same(never, part)
+
+
 def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> None:
     module = project / "src" / "my_project" / "data_modules" / "noisy.py"
     module.write_text(NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n")
@@ -370,6 +408,84 @@ def test_an_unfinished_run_is_not_tested_by_its_name_alone(project: Path) -> Non
 
 
 # Several at once, and places that cannot be written -------------------------------------------------------------------
+
+
+def begin(project: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a long training, `long`, in a process of its own, and wait for its first checkpoint."""
+    command = [
+        sys.executable,
+        "src/main.py",
+        "fit",
+        *DATA,
+        *QUIET,
+        "--name=long",
+        "--trainer.max_epochs=1000",
+        *options,
+    ]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list(project.glob("logs/long/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    return process
+
+
+def test_a_run_in_training_is_tested_but_not_trained_by_another_process(project: Path) -> None:
+    process = begin(project, *STEPS)
+    (directory,) = runs(project, "long")
+    before = sorted(directory.rglob("*.tfevents*"))
+    line = fail(project, "fit", "--run=long", *QUIET)
+    assert line.startswith(f"{directory.relative_to(project)} is training in another process") and "wait" in line
+    assert sorted(directory.rglob("*.tfevents*")) == before, "nor has a logger begun"
+    for verb in ("test", "validate", "predict"):
+        succeed(project, verb, "--run=long", *QUIET)
+    assert record(directory)["status"] == "running"
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    after = record(directory)
+    assert after["status"] == "interrupted" and "test/acc" in after["metrics"]
+    commands = [(entry["command"].split()[0], entry["status"]) for entry in after["commands"]]
+    others = [(verb, "finished") for verb in ("test", "validate", "predict")]
+    assert commands == [("fit", "interrupted"), *others], "neither has overwritten what the other wrote"
+
+
+def test_after_a_kill_a_run_goes_on_even_if_workers_outlive_it(project: Path) -> None:
+    process = begin(project, *STEPS, "--data.num_workers=2")
+    process.kill()
+    process.wait()
+    (directory,) = runs(project, "long")
+    assert (directory / ".lock").exists()
+    epoch = load(directory)["epoch"]
+    succeed(project, "fit", "--run=long", f"--trainer.max_epochs={epoch + 2}", *QUIET)
+    assert not (directory / ".lock").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_the_file_system_has_no_locks_runs_are_trained_without(project: Path, code: int) -> None:
+    lockless = f"""
+        import fcntl, runpy, sys
+        def flock(*_):
+            raise OSError({code}, "no locks")
+        fcntl.flock = flock
+        sys.argv = ["src/main.py", *sys.argv[1:]]
+        sys.path.insert(0, "src")
+        runpy.run_path("src/main.py", run_name="__main__")
+    """
+    for epochs, options in enumerate([(*DATA, *SHORT, *STEPS, "--name=free"), ("--run=free",)], start=1):
+        command = [sys.executable, "-c", textwrap.dedent(lockless), "fit", *options, f"--trainer.max_epochs={epochs}"]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "lock" not in done.stderr
+    assert load(runs(project, "free")[0])["epoch"] == 1
+
+
+def test_the_processes_of_one_run_are_not_others_to_each_other(project: Path) -> None:
+    two = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", *STEPS)
+    for options in ((*DATA, *SHORT, "--name=ddp", "--trainer.max_epochs=1"), ("--run=ddp", "--trainer.max_epochs=2")):
+        command = [sys.executable, "src/main.py", "fit", *options, *two]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert load(runs(project, "ddp")[0])["epoch"] == 1
 
 
 def test_runs_that_start_at_once_have_directories_of_their_own(project: Path) -> None:

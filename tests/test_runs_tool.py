@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import DIGITS, Render, git, succeed
+from filelock import FileLock
 
 SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=10", "--trainer.enable_progress_bar=false")
 TINY = """import math
@@ -307,11 +308,30 @@ def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(project: Pa
     resumed = {"command": "fit --run last", "start": "2026-01-03T10:00:00+00:00", "end": None}
     edit(run, lambda said: said.update(commands=[fit, test, resumed], status="running", metrics={}))
     os.utime(run / "metrics.csv", (1767434400 + 90, 1767434400 + 90))  # 2026-01-03T10:01:30+00:00
-    (row,) = table(project, "--status=running")
+    with FileLock(run / ".lock"):
+        (row,) = table(project, "--status=running")
+        assert not table(project, "--status=killed")
     assert (row["name"], row["duration"], row["epochs"]) == ("exp1", "1:01:30", "1")
     assert row["val/acc"] == row["best.val/acc"] != "-", "as far as metrics.csv has them"
+    assert table(project, "--status=killed") == [{**row, "status": "killed"}]
+    edit(run, lambda said: said["commands"].append(test))
+    assert table(project, "--status=killed")[0]["duration"] == "1:01:30", "though it has been tested since"
     edit(run, lambda said: said["commands"].append(fit))
-    assert table(project, "--status=running")[0]["duration"] == "2:00:00", "nobody knows how long the killed one took"
+    assert table(project, "--status=killed")[0]["duration"] == "2:00:00", "nobody knows how long the killed one took"
+
+
+def test_whether_a_run_was_killed_is_not_known_without_its_lock(project: Path) -> None:
+    run = directory(project, "exp1")
+    edit(run, lambda said: said.update(status="running"))
+    (run / ".lock").touch()
+    assert json.loads(printed(project, "--json", "--name=exp1"))[0]["status"] == "killed"
+    code = "import fcntl, sys; fcntl.flock = lambda *_: open('nothing'); from my_project import runs; runs.main([])"
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    command = [sys.executable, "-c", code]
+    assert "running" in subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True).stdout
+    (run / ".lock").unlink()
+    assert listed(project, "--status=running") == ["exp1"]
+    assert not (run / ".lock").exists()
 
 
 def test_a_list_needs_no_torch(trained: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,6 @@ from secrets import token_hex
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -26,9 +25,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from .callbacks.checkpoint import BestCheckpoint, Resume
 from .callbacks.output import PredictionWriter, ProgressBar
 from .callbacks.record import RunRecord
-from .utils.arguments import drop_replaced, explain, read_config
+from .utils.arguments import check_values, drop_replaced, explain, is_answer, read_config
 from .utils.project import UserError, mask, project_root, shown
-from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run
+from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
 
 # What the user can do nothing about, such as that a resumed run's directory is not empty, and advertisements
 warnings.filterwarnings("ignore", ".*does not have many workers|.*LeafSpec|.* directory .* is not empty")
@@ -42,15 +41,18 @@ class CLI(LightningCLI):
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.parsers: dict[str, LightningArgumentParser] = {}
         try:
-            super().__init__(
-                save_config_callback=None,  # it would save to the logger's folder, and what is filled in here
-                parser_kwargs={verb: {"verb": verb} for verb in self.subcommands()},
-                auto_configure_optimizers=False,  # the modules do: how long a schedule is, only the trainer knows
-                args=list(sys.argv[1:] if args is None else args),
-            )
+            with ExitStack() as self.held:
+                super().__init__(
+                    save_config_callback=None,  # it would save to the logger's folder, and what is filled in here
+                    parser_kwargs={verb: {"verb": verb} for verb in self.subcommands()},
+                    auto_configure_optimizers=False,  # the modules do: how long a schedule is, only the trainer knows
+                    args=list(sys.argv[1:] if args is None else args),
+                )
         except SIGTERMException:
             sys.exit(128 + signal.SIGTERM)
-        except (UserError, MisconfigurationException, ModuleNotFoundError, OSError) as error:
+        except Exception as error:
+            if not is_answer(error):
+                raise
             with suppress(AttributeError, OSError):
                 os.removedirs(self.directory)  # if nothing is in it yet
             hint = " (is it installed? pip install -e .)" if "No module named" in str(error) else ""
@@ -94,6 +96,7 @@ class CLI(LightningCLI):
         except ArgumentError as error:
             options = self.parsers["fit"].get_defaults(skip_validation=True).keys()
             raise UserError(explain(str(error), options)) from error
+        check_values(self.config[self.config.subcommand])
 
     def _parse_ckpt_path(self) -> None:
         """Keep Lightning from letting the checkpoint's hyperparameters win over configs and command line."""
@@ -126,6 +129,8 @@ class CLI(LightningCLI):
             rank_zero_info(f"Checkpoint: {shown(config.ckpt_path) if config.ckpt_path else 'none yet, it starts anew'}")
         new = logs / name / f"{datetime.now():%Y%m%d-%H%M%S}-{token_hex(3)}"  # sorts by time, and is unique
         self.directory = run if run and (self.run or not fit) else new
+        if fit and self.run and not config.trainer.fast_dev_run:  # before a logger goes on with it
+            rank_zero_only(self.held.enter_context)(locked(self.directory))
         config.trainer.default_root_dir = here = str(self.directory)
         if loggers and config.trainer.fast_dev_run:  # which ignores them, but some would write nevertheless
             config.trainer.logger, loggers = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}, []
@@ -172,6 +177,8 @@ class CLI(LightningCLI):
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
         if not config.trainer.fast_dev_run:  # W&B begins before the callbacks
             rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
+            if self.subcommand == "fit" and not self.run:
+                rank_zero_only(self.held.enter_context)(locked(self.directory))
 
     def before_fit(self) -> None:
         if self.config.fit.git_commit_before_fit:

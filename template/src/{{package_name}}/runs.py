@@ -19,7 +19,7 @@ from .utils.run_files import Run, matches, number, text
 
 FILTER = "those where a key of config.yaml or run.json, such as data.batch_size, is VALUE; may be repeated"
 NAME = "those of this name"
-STATUS = "those that are running, finished, failed or interrupted, or whose run.json is missing or damaged"
+STATUS = "those that are running, finished, failed, interrupted or killed, or whose run.json is missing or damaged"
 A_RUN = "<directory|id|name|last>, as --run of the other commands"
 EXAMPLES = """examples:
   %(prog)s --status finished --sort -best.val/acc --limit 10

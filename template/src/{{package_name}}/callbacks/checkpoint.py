@@ -61,6 +61,7 @@ class Resume(Callback):
     """Takes up what Lightning does not; configuration and command line win over the optimizers' old settings."""
 
     metrics: Mapping[str, float] = MappingProxyType({})
+    stopping = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""
@@ -90,8 +91,9 @@ class Resume(Callback):
         for config in trainer.lr_scheduler_configs:
             scheduler, asked = cast("Any", config.scheduler), trainer.estimated_stepping_batches
             if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < asked:
-                steps = f"{scheduler.total_steps} steps, and max_epochs asks for {asked:.0f}"
-                raise UserError(f"the checkpoint's OneCycleLR ends after {steps}: set it as it was, or train anew")
+                steps = f"OneCycleLR ends after {scheduler.total_steps} steps, and max_epochs asks for {asked:.0f}"
+                mend = "set it as it was, or train anew" if trainer.ckpt_path else "leave out its length"
+                raise UserError(f"{steps}: {mend}")
             due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
             if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
                 scheduler.step(self.metrics[str(config.monitor)])
@@ -100,9 +102,19 @@ class Resume(Callback):
             loader.skip = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if trainer.world_size == 1 and os.name == "posix":
             with suppress(ValueError):  # in a thread
+                self.lightnings = signal.signal(signal.SIGTERM, self.stop)
                 signal.signal(signal.SIGINT, self.stop)
 
     def stop(self, *_: Any) -> None:
-        """Take the first Ctrl-C for a SIGTERM: Lightning stops after the batch then, not amidst an update."""
+        """Take the first Ctrl-C for a SIGTERM, and have both wait until no gradients would be lost."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGTERM)
+        self.stopping = True
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.is_last_batch or (args[-1] + 1) % trainer.accumulate_grad_batches == 0:
+            self.on_validation_batch_end()
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        if self.stopping:  # Lightning stops after this batch
+            signal.signal(signal.SIGTERM, self.lightnings)
+            signal.raise_signal(signal.SIGTERM)

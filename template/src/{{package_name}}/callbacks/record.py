@@ -65,7 +65,7 @@ class RunRecord(Callback):
     samples, seconds, epoch_start = 0, 0.0, 0.0
 
     def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
-        self.directory, self.config, self.run = directory, config, read_run(directory)
+        self.directory, self.config, self.run = directory, config, dict[str, Any]()
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
         self.origin: subprocess.Popen[str] | None = None
@@ -87,8 +87,7 @@ class RunRecord(Callback):
             place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
             data = getattr(cast("Any", trainer).datamodule, "sha256", {})
             facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data, "cuda": torch.version.cuda}
-            self.run = {**place, "start": self.command["start"], **self.run, **facts, **origin}
-        self.run["commands"] = [*self.run.get("commands", []), self.command]
+            self.run = {**place, "start": self.command["start"], **read_run(self.directory), **facts, **origin}
         self._save(trainer, "running")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,12 +123,16 @@ class RunRecord(Callback):
     @rank_zero_only
     def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
         time = datetime.now().astimezone().isoformat(timespec="seconds")
+        there = read_run(self.directory)  # other commands may have written since, such as a test of a run in training
+        this = {key: self.command[key] for key in ("command", "start")}.items()
         self.command |= {"status": status, "error": error, "end": None if status == "running" else time}
         if self.origin:
             self.run |= {key: self.command[key] for key in ("status", "error", "end")}
+        commands = [self.command if entry.items() >= this else entry for entry in there.get("commands", [])]
+        run = there | self.run | {"commands": commands + [self.command] * (self.command not in commands)}
         if status != "running":
             metrics = {
                 key: value.item() if value.isfinite() else None for key, value in trainer.callback_metrics.items()
             }
-            self.run["metrics"] = self.run.get("metrics", {}) | metrics
-        write(self.directory / "run.json", json.dumps(self.run, indent=2, ensure_ascii=False) + "\n")
+            run["metrics"] = there.get("metrics", {}) | metrics
+        write(self.directory / "run.json", json.dumps(run, indent=2, ensure_ascii=False) + "\n")

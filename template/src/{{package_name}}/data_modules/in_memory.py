@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler, Subset, TensorDataset
 
 from ..utils.project import UserError, project_root, shown
 
@@ -86,7 +86,7 @@ class InMemoryDataModule(LightningDataModule):
         self.train_set, self.val_set = data.split(size, self.split_seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train_set, DistributedSampler, not getattr(self.trainer, "overfit_batches", 0))
+        return self._loader(self.train_set, DistributedSampler, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         # Lightning's own sampler would repeat samples until every process has as many, and so distort the metrics
@@ -98,9 +98,9 @@ class InMemoryDataModule(LightningDataModule):
     predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 images on the device into what the network gets: float32, normalised."""
+        """Turn uint8 images on the device into what the network gets: floating point of its precision, normalised."""
         images, labels = batch
-        images = images.float() / 255
+        images = images.to(self.trainer.lightning_module.dtype if self.trainer else torch.float32) / 255
         if self.trainer is not None and self.trainer.training:
             images = self.augment(images)
         return (images - self.mean) / self.std, labels
@@ -109,10 +109,17 @@ class InMemoryDataModule(LightningDataModule):
         """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
         return images
 
-    def _loader(self, data: ImageTensors, sampler: type[Any], shuffle: bool = False) -> DataLoader[Batch]:
-        processes, rank = getattr(self.trainer, "world_size", 1), getattr(self.trainer, "global_rank", 0)
+    def _loader(
+        self, data: ImageTensors | Subset[Batch], sampler: type[Any], shuffle: bool = False
+    ) -> DataLoader[Batch]:
+        trainer: Any = self.trainer
+        processes, rank = getattr(trainer, "world_size", 1), getattr(trainer, "global_rank", 0)
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # the order depends on it and the epoch alone
         order = sampler(data, processes, rank, shuffle, seed)
+        if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
+            # the same batches in every epoch, of all labels: mixed once, and in the one order that Lightning asks for
+            mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
+            data, order = Subset(data, mixed), SequentialSampler(mixed)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         # the dataset makes whole batches, and a generator of its own leaves the global one to what else draws from it
         return ResumableLoader(

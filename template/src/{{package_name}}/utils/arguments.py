@@ -7,11 +7,31 @@ from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from traceback import walk_tb
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from .project import UserError, shown
+
+LEAST = {  # of values with which a run would end in a traceback, or in nonsense
+    "data.batch_size": 1,
+    "data.num_workers": 0,
+    "model.lr_scheduler.max_lr": 0,
+    "model.lr_scheduler.step_size": 1,
+    "model.lr_scheduler.T_max": 1,
+    "model.optimizer.lr": 0,
+    "model.optimizer.weight_decay": 0,
+    "seed_everything": 0,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.gradient_clip_val": 0,
+    "trainer.log_every_n_steps": 1,
+    "trainer.val_check_interval": 1e-6,
+}
+# Their errors are about values, not code
+LIBRARIES = ("lightning.", "torch.optim.", "torch.utils.data.dataloader", "torch.utils.data.sampler")
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -51,6 +71,23 @@ def drop_replaced(args: Sequence[str]) -> list[str]:
         result.append(arg)
         start = len(result) if is_config else start
     return result
+
+
+def check_values(config: Any) -> None:
+    """Raise UserError if a number is too small."""
+    for path, value in _flat(config.as_dict()):
+        key = path.replace(".init_args", "")
+        if isinstance(value, int | float) and value < LEAST.get(key, value):
+            raise UserError(f"{key} is {value}, but must be at least {LEAST[key]}")
+
+
+def is_answer(error: Exception) -> bool:
+    """Return whether an error tells the user what to put right, so that he needs no traceback."""
+    if isinstance(error, UserError | MisconfigurationException | ModuleNotFoundError | OSError):
+        return True
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return type(error) in (RuntimeError, TypeError, ValueError) and module.startswith(LIBRARIES)
 
 
 def explain(message: str, options: Iterable[str]) -> str:

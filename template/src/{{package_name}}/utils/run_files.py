@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}  # of run.json, if it is whole
 OTHERS = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}  # than a run's origin
@@ -33,6 +34,15 @@ class Run:
             if "status" in record and all(fits) and all(isinstance(command, str) for command in commands):
                 return record
         return {}
+
+    @property
+    def status(self) -> str:
+        """What run.json says; killed if it is said to be running, and no process has its lock."""
+        status = str(self.record.get("status", "damaged" if (self.directory / "run.json").exists() else "missing"))
+        if status == "running" and (lock := self.directory / ".lock").exists():
+            with suppress(OSError), FileLock(lock, timeout=0, fallback_to_soft=False):  # held, or no locks here
+                return "killed"
+        return status
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -73,11 +83,12 @@ class Run:
         """Seconds that its fit commands took; of one that has not ended, until metrics.csv was last written."""
         total: float | None = None
         with suppress(KeyError, OSError, TypeError, ValueError):
-            for command in self.record["commands"]:
+            fits = [command for command in self.record["commands"] if sub_command(command["command"]) == "fit"]
+            for command in fits:
                 start, end = datetime.fromisoformat(command["start"]), command["end"]
-                if not end and command is self.record["commands"][-1]:
+                if not end and command is fits[-1]:
                     end = datetime.fromtimestamp((self.directory / "metrics.csv").stat().st_mtime, UTC).isoformat()
-                if end and sub_command(command["command"]) == "fit":
+                if end:
                     total = (total or 0) + max((datetime.fromisoformat(end) - start).total_seconds(), 0)
         return total
 
@@ -96,7 +107,7 @@ class Run:
             **{f"best.{name}": value for name, value in self.best.items()},
             "name": self.directory.parent.name,
             "id": self.directory.name,
-            "status": self.record.get("status", "damaged" if (self.directory / "run.json").exists() else "missing"),
+            "status": self.status,
             "duration": self.duration,
             "epochs": None if epoch is None else int(epoch) + 1,
             "steps": None if step is None else int(step) + 1,

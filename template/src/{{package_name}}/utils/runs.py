@@ -2,12 +2,14 @@
 
 import json
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -22,6 +24,25 @@ def read_run(directory: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         return dict(json.loads((directory / "run.json").read_text(encoding="utf-8")))
     return {}
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from training in a run, until this one ends in whatever way; raise UserError if one does."""
+    lock = FileLock(run / ".lock", fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=1)  # the list of runs has it for a moment
+    except Timeout:
+        what = "is training in another process: wait for its end, or stop that one, or leave out --run for a new run"
+        raise UserError(f"{shown(run)} {what}") from None
+    except OSError:  # the file system has no locks
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on Windows, where the next line does it
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
