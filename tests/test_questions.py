@@ -174,3 +174,13 @@ def test_few_questions_are_asked_and_fewer_by_default() -> None:
     assert asked[0] == "setup"
     recommended = [name for name in asked if "customise" not in str(QUESTIONS[name].get("ask"))]
     assert recommended == ["setup", "project_name", "package_name", "user_name", "loggers"]
+
+
+def test_a_project_in_the_folder_one_is_in_has_its_name(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Deep Nets").mkdir()
+    monkeypatch.chdir(tmp_path / "Deep Nets")
+    run_copy(str(template), ".", defaults=True, quiet=True)
+    answers = yaml.safe_load(Path(".copier-answers.yml").read_text())
+    assert (answers["project_name"], answers["package_name"]) == ("Deep Nets", "deep_nets")

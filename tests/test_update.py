@@ -475,6 +475,29 @@ def test_an_answer_whose_change_would_delete_files_is_refused(
     assert not git(project, "status", "--porcelain")
 
 
+def test_the_example_in_the_docs_is_what_happens(started: Callable[..., Path]) -> None:
+    project = started("v0.1.0")
+    page = (ROOT / "docs" / "updating.md").read_text()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    session = "".join(block + "\n" for block in re.findall(r"(?s)```console\n(.*?)```", page))
+    for step in ("\n" + session).split("\n$ ")[1:]:
+        command, _, expected = step.partition("\n")
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=project,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0
+        printed = done.stdout.replace("Make sure Git >= 2.24 is installed to improve updates.\n", "")  # by a newer Git
+        assert printed.strip() == expected.strip()
+    assert not git(project, "status", "--porcelain")
+    assert "/ 127.5 - 1" in (project / "src/my_project/data_modules/in_memory.py").read_text()
+
+
 def rows(choices: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     """Yield answers that hold every pair of a version's choices."""
     several = [name for name in choices if QUESTIONS.get(name, {}).get("multiselect")]
