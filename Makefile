@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint pictures release
+.PHONY: demo test lint bench pictures release
 
 demo: .venv/installed
 	$(BIN)/python docs/demo.py
@@ -16,6 +16,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
 	cd build/lint && ../../$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/bench.py $(FIGURES)
 
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py

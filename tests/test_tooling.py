@@ -137,7 +137,7 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     assert commands(project)[0] == CPU, "tests need no GPU"
 
 
-@pytest.mark.parametrize("name", [*FILES["github_actions"], *FILES["gitlab_ci"]])
+@pytest.mark.parametrize("name", sorted(FILES["github_actions"] | FILES["gitlab_ci"]))
 def test_the_workflows_follow_their_schemas(name: str, equipped: Path) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed")
     schema = "github-workflows" if ".github" in name else "gitlab-ci --data-transform gitlab-ci"

@@ -1,0 +1,288 @@
+"""Measure how fast the rendered project and the template are: `make bench`, or some figures by name.
+
+What is compared is measured in turn, several times, in the same run; a figure is the ratio of the two medians. The
+table is printed, and written with all measured values to build/bench/. MNIST comes from the folder MNIST_DIR, if
+that is set, and is downloaded otherwise.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import copier
+import jinja2
+import lightning
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "benchmarks"
+OUT = ROOT / "build" / "bench"
+PROJECT = OUT / "project"
+MNIST = ("-c", "configs/data/mnist.yaml", "-c", "configs/model/simplenet.yaml")
+ENV = {**os.environ, "PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{HERE}", "CUDA_VISIBLE_DEVICES": ""}
+PYTHON = sys.executable
+Measure = Callable[[], float]
+
+
+@dataclass
+class Figure:
+    """The median of what was measured, over the median of what it is compared with, if there is something."""
+
+    name: str
+    unit: str
+    ours: list[float]
+    other: list[float] | None
+    target: str  # such as ">= 0.9"
+    note: str = ""
+    value: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.value = statistics.median(self.ours) / (statistics.median(self.other) if self.other else 1)
+
+    @property
+    def is_reached(self) -> bool:
+        sign, limit = self.target.split()
+        return self.value >= float(limit) if sign == ">=" else self.value <= float(limit)
+
+    def row(self) -> str:
+        ours, other = (
+            f"{statistics.median(values):.4g} {self.unit}" if values else "" for values in (self.ours, self.other)
+        )
+        ratio = f"{self.value:.2f}" if self.other else ""
+        return f"| {self.name} | {ours} | {other} | {ratio} | {self.target}{'' if self.is_reached else ', missed'} |"
+
+
+def run(*command: str | Path, cwd: Path | None = None, **env: str) -> tuple[float, float, str]:
+    """Run a command; return seconds, the peak of its memory in MiB, and what it prints."""
+    start = time.perf_counter()
+    output = OUT / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=cwd or PROJECT, env={**ENV, **env}, stdout=file, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{output.read_text()[-3000:]}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024, output.read_text()
+
+
+def in_turn(repeats: int, **measures: Measure) -> dict[str, list[float]]:
+    """Measure each, one after the other, so often, or as often as REPEATS says."""
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(int(os.environ.get("REPEATS", repeats))):
+        for name, measure in measures.items():
+            values[name].append(measure())
+    return values
+
+
+def fit(*options: str, **env: str) -> tuple[float, float, str]:
+    return run(PYTHON, "src/main.py", "fit", *MNIST, *options, cwd=PROJECT, **env)
+
+
+def throughput() -> list[Figure]:
+    """Samples per second of whole epochs, with validation and checkpoints; the first epoch warms up."""
+    samples, epochs = 55_000, 3
+    result = OUT / "seconds.json"
+
+    def project(size: int) -> float:
+        callback = "--trainer.callbacks+=clock.Clock"
+        fit(callback, f"--trainer.max_epochs={epochs}", f"--data.batch_size={size}", CLOCK=str(result))
+        return float(samples / statistics.median(json.loads(result.read_text())[1:]))
+
+    def loop(size: int) -> float:
+        run(PYTHON, HERE / "loop.py", f"--batch_size={size}", f"--epochs={epochs}", f"--out={result}")
+        return float(samples / statistics.median(json.loads(result.read_text())["seconds"][1:]))
+
+    def per_sample() -> float:
+        run(PYTHON, HERE / "per_sample.py", "--epochs=2", f"--out={result}")
+        return float(samples / json.loads(result.read_text())["seconds"][1])
+
+    small = in_turn(5, project=lambda: project(64), loop=lambda: loop(64), per_sample=per_sample)
+    large = in_turn(5, project=lambda: project(256), loop=lambda: loop(256))
+    return [
+        Figure("training against a loop, batch 64", "samples/s", small["project"], small["loop"], ">= 0.9"),
+        Figure("training against a loop, batch 256", "samples/s", large["project"], large["loop"], ">= 0.95"),
+        Figure("training against single pictures", "samples/s", small["project"], small["per_sample"], ">= 3"),
+    ]
+
+
+def time_to_99() -> list[Figure]:
+    """Seconds from typing the command to a test accuracy of 99 %, with three seeds each."""
+    result, accuracies = OUT / "accuracy.json", []
+
+    def project(seed: int) -> float:
+        options = ("--trainer.max_epochs=3", f"--seed_everything={seed}", "--test_after_fit=true")
+        seconds, _, printed = fit(*options)
+        found = re.search(r"test/acc\s*│\s*([\d.]+)", printed)
+        accuracies.append(float(found[1]) if found else 0.0)
+        return seconds
+
+    def per_sample(seed: int) -> float:
+        seconds = run(
+            PYTHON, HERE / "per_sample.py", "--epochs=30", "--until=0.99", f"--seed={seed}", f"--out={result}"
+        )
+        accuracies.append(json.loads(result.read_text())["accuracy"])
+        return seconds[0]
+
+    ours, other = [], []
+    for seed in (1, 2, 3):
+        ours.append(project(seed))
+        other.append(per_sample(seed))
+    note = ", ".join(f"{value:.2%}" for value in accuracies[::2]) + " after three epochs, with seeds 1 to 3"
+    return [Figure("time to 99 %, single pictures against ours", "s", other, ours, ">= 5", note)]
+
+
+def start_up() -> list[Figure]:
+    """Seconds until help is printed, and until the first batch, against importing what LightningCLI is in."""
+
+    def seconds(*command: str) -> Measure:
+        return lambda: run(PYTHON, *command)[0]
+
+    first = ("src/main.py", "fit", *MNIST, "--trainer.callbacks+=clock.FirstBatch")
+    values = in_turn(
+        9,
+        imports=seconds("-c", "import lightning.pytorch.cli"),
+        help=seconds("src/main.py", "--help"),
+        fit=seconds(*first),
+    )
+    return [
+        Figure("--help against an import", "s", values["help"], values["imports"], "<= 1.15"),
+        Figure("fit until the first batch against an import", "s", values["fit"], values["imports"], "<= 1.3"),
+    ]
+
+
+def memory() -> list[Figure]:
+    """The peak of memory of a fit against the loop's."""
+    values = in_turn(
+        3,
+        project=lambda: fit("--trainer.max_epochs=1")[1],
+        loop=lambda: run(PYTHON, HERE / "loop.py", "--epochs=1", f"--out={OUT / 'loop.json'}")[1],
+    )
+    return [Figure("peak of memory against a loop", "MiB", values["project"], values["loop"], "<= 1.3")]
+
+
+def rendering() -> list[Figure]:
+    """Seconds of `copier copy` against the same questions without a template, and of an update between two releases."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from release import git, history, releases
+
+    full, empty = OUT / "template", OUT / "empty"
+    for folder in (full, empty):
+        folder.mkdir()
+        history(folder)
+    answers = "{{ _copier_conf.answers_file }}.jinja"
+    git(empty, "rm", "-r", "--quiet", "template")
+    (empty / "template").mkdir()
+    shutil.copy(full / "template" / answers, empty / "template" / answers)
+    git(empty, "add", "--all")
+    git(empty, "commit", "--quiet", "--message", "Empty")
+    git(empty, "tag", "--annotate", "v999.0.0", "--message", "Empty")
+
+    def copy(template: Path) -> float:
+        shutil.rmtree(OUT / "copied", ignore_errors=True)
+        return run(PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", template, "copied", cwd=OUT)[0]
+
+    def update() -> float:
+        project = OUT / "updated"
+        shutil.rmtree(project, ignore_errors=True)
+        copier.run_copy(str(full), project, vcs_ref=releases()[-2], defaults=True, quiet=True)
+        git(project, "init", "--quiet")
+        git(project, "add", "--all")
+        git(project, "commit", "--quiet", "--message", "x")
+        return run(PYTHON, "-m", "copier", "update", "--quiet", "--defaults", cwd=project)[0]
+
+    values = in_turn(7, full=lambda: copy(full), empty=lambda: copy(empty), update=update)
+    note = f"{compilations(full)} texts compiled by Jinja, {git_calls(full)} calls of git"
+    return [
+        Figure("copier copy against an empty template", "s", values["full"], values["empty"], "<= 1.6", note),
+        Figure("copier update between two releases", "s", values["update"], None, "<= 3"),
+    ]
+
+
+def compilations(template: Path) -> int:
+    """How many texts Jinja compiles for a project."""
+    count, compile_text = 0, jinja2.Environment.compile
+
+    def counting(*args: object, **kwargs: object) -> object:
+        nonlocal count
+        count += 1
+        return compile_text(*args, **kwargs)  # type: ignore[call-overload]
+
+    jinja2.Environment.compile = counting  # type: ignore[method-assign, assignment]
+    copier.run_copy(str(template), OUT / "counted", defaults=True, quiet=True, overwrite=True)
+    jinja2.Environment.compile = compile_text  # type: ignore[method-assign]
+    return count
+
+
+def git_calls(template: Path) -> int:
+    """How often git is called for a project."""
+    calls, folder = OUT / "calls.txt", OUT / "bin"
+    folder.mkdir()
+    (folder / "git").write_text(f'#!/bin/sh\necho >> "{calls}"\nexec {shutil.which("git")} "$@"\n')
+    (folder / "git").chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    run(PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", template, OUT / "called", cwd=OUT, PATH=path)
+    return len(calls.read_text().splitlines())
+
+
+def suite() -> list[Figure]:
+    """Seconds that the rendered project's own tests take."""
+    return [Figure("the project's own tests", "s", [run(PYTHON, "-m", "pytest", "-q")[0]], None, "<= 30")]
+
+
+FIGURES = (throughput, time_to_99, start_up, rendering, suite, memory)
+
+
+def machine() -> dict[str, str | int]:
+    """What was measured, and on what."""
+    processor = (
+        re.search("model name\\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+    )
+    return {
+        "processor": processor[1] if processor else platform.processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "copier": copier.__version__,
+    }
+
+
+def main() -> None:
+    names = [function.__name__ for function in FIGURES]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("figures", nargs="*", help=f"some of {', '.join(names)}; all by default")
+    chosen = parser.parse_args().figures or names
+    if wrong := set(chosen) - set(names):
+        parser.error(f"{', '.join(sorted(wrong))}: choose among {', '.join(names)}")
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    data = {"package_name": "my_project"}
+    copier.run_copy(str(ROOT), PROJECT, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
+    if folder := os.environ.get("MNIST_DIR"):
+        (PROJECT / "data" / "mnist").symlink_to(Path(folder).resolve())
+    figures = [figure for function in FIGURES if function.__name__ in chosen for figure in function()]
+    notes = [f"- {figure.name}: {figure.note}." for figure in figures if figure.note]
+    facts = machine()
+    lines = ["| Figure | Ours | Other | Ratio | Target |", "|---|---|---|---|---|", *(f.row() for f in figures), ""]
+    lines += [*notes, "- " + ", ".join(f"{key} {value}" for key, value in facts.items()) + "."]
+    print("\n".join(lines))
+    (OUT / "results.md").write_text("\n".join(lines) + "\n")
+    results = {"machine": facts, "figures": [asdict(figure) for figure in figures]}
+    (OUT / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
