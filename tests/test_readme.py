@@ -206,7 +206,7 @@ def test_the_example_in_the_docs_adds_a_model(template: Path, tmp_path: Path) ->
 
 def test_a_dataset_is_added_later_as_the_docs_say(template: Path, project: Path) -> None:
     command, *copies = blocks((ROOT / "docs" / "choices.md").read_text(), "bash")[0].splitlines()
-    copy = shlex.split(command.replace("~/copier-lightning", str(template)))
+    copy = [part.replace("~/copier-lightning", str(template)) for part in shlex.split(command)]
     subprocess.run([sys.executable, "-m", *copy], cwd=project, check=True, capture_output=True)
     for line in copies:
         subprocess.run(shlex.split(line), cwd=project, check=True)
@@ -228,7 +228,7 @@ def test_the_readmes_of_this_repository_say_the_same() -> None:
 def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text()
     copy, use = blocks(text, "bash")[1:3]
-    command = copy.splitlines()[1].replace("~/copier-lightning", str(template))
-    subprocess.run([sys.executable, "-m", *command.split(), "--defaults"], cwd=tmp_path, check=True)
+    command = [part.replace("~/copier-lightning", str(template)) for part in copy.splitlines()[1].split()]
+    subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=tmp_path, check=True)
     change, _, fit = use.splitlines()
     assert "test/acc" in succeed(tmp_path / change.split()[1], *fit.split()[2:], *SHORT)
