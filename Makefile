@@ -1,8 +1,10 @@
 # Each command makes the virtual environment it needs; the second time that is done already.
 PYTHON ?= python3
 BIN := .venv/bin
+# Apart from the rest: torchmetrics would import it in every command.
+SKLEARN := scikit-learn==1.9.0 scipy==1.17.1 joblib==1.6.0 threadpoolctl==3.8.0 narwhals==2.29.0
 
-.PHONY: demo test lint bench pictures release
+.PHONY: demo test lint bench docs pictures release
 
 demo: .venv/installed
 	$(BIN)/python docs/demo.py
@@ -20,6 +22,9 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py $(FIGURES)
 
+docs: .venv/installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py
 
@@ -29,4 +34,5 @@ release: .venv/installed
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/sklearn $(SKLEARN)
 	touch $@

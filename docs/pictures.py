@@ -4,8 +4,11 @@ import io
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS, ROWS = 120, 500  # more rows than any output has, so that nothing scrolls away
 FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+MLP = "-c configs/data/digits.yaml -c configs/model/mlp.yaml --trainer.enable_progress_bar false"
 TRAIN = "src/main.py fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml --name exp1 --test_after_fit true"
 
 
@@ -94,12 +98,54 @@ def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") ->
     (ROOT / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
+def python(project: Path, arguments: str, wait: bool = True) -> subprocess.Popen[bytes]:
+    """Run Python in a project with these arguments, and see it succeed, or go on beside it."""
+    env = {**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen([sys.executable, *shlex.split(arguments)], cwd=project, env=env)
+    if wait and process.wait():
+        sys.exit(f"{arguments} failed: {process.returncode}")
+    return process
+
+
+def draw_processes(project: Path) -> None:
+    """Draw the losses of one, two and four processes, with as many samples in each step."""
+    options = f"{MLP} --trainer.log_every_n_steps 5 --trainer.accelerator cpu --data.val_size 157"
+    for count in (1, 2, 4):
+        name = f"{count}-process{'es' * (count > 1)}"
+        several = f"-c configs/trainer/ddp.yaml --trainer.devices {count}" * (count > 1)
+        python(project, f"src/main.py fit {options} {several} --data.batch_size {64 // count} --name {name}")
+    python(project, f"-m my_project.runs plot --metric train/loss --output {ROOT / 'docs' / 'processes.svg'}")
+
+
+def draw_search(project: Path) -> None:
+    """Draw what 30 trials reached, by three workers, of which one is killed."""
+    command = f"-m my_project.search configs/search/optimizer.yaml {MLP}"
+    workers = [python(project, command, wait=False) for _ in range(3)]
+    while len(list(project.glob("logs/optimizer/*/checkpoints/best.ckpt"))) < 9:
+        time.sleep(0.1)
+    workers[1].kill()
+    if [worker.wait() for worker in workers] != [0, -signal.SIGKILL, 0]:
+        sys.exit("the search failed")
+    plot = "plot --name optimizer --x model.lr_scheduler.max_lr"
+    python(project, f"-m my_project.runs {plot} --output {ROOT / 'docs' / 'search.svg'}")
+    python(project, "-m my_project.runs list --name optimizer --varied --sort -best.val/acc --limit 5")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
+        (home / "tools").mkdir()
         (home / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
         output = run(["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"], home, home, answer=True)
         command = "copier copy ~/copier-lightning my-project"
         draw("questionnaire", "The questions", command, output, cut=r"Copying from template version|\s+create  ")
         output = run(shlex.split(TRAIN), home / "my-project", home)
         draw("training", "The first training run", f"python {TRAIN}", output)
+        tools = "-d models=[mlp] -d datasets=[digits] -d loggers=[csv] -d tooling=[distributed,optuna]"
+        run(
+            ["-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *tools.split(), str(ROOT), "my-project"],
+            home / "tools",
+            home,
+        )
+        draw_processes(home / "tools" / "my-project")
+        draw_search(home / "tools" / "my-project")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import plumbum
 import pytest
 import yaml
@@ -20,7 +21,8 @@ SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
 QUESTIONS = {name: entry for name, entry in SETTINGS.items() if name[0] != "_" and entry.get("when", True)}
 DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
 
-# A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`.
+# A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`, or
+# `python -m` and a module.
 SERVER = """
 import gc, json, os, runpy, sys
 import lightning.pytorch.cli, lightning.pytorch.loggers, pyrootutils, torch._dynamo, torch.utils.tensorboard
@@ -36,8 +38,12 @@ for line in sys.stdin:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv, sys.path[0] = args, os.path.dirname(args[0])
-    runpy.run_path(args[0], run_name="__main__")
+    if args[0] == "-m":
+        sys.argv, sys.path[0] = args[1:], cwd
+        runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = args, os.path.dirname(args[0])
+        runpy.run_path(args[0], run_name="__main__")
     break
 """
 
@@ -143,7 +149,7 @@ class Server:
     def start(self, project: Path, *args: str, cwd: Path | None = None, **env: str) -> int:
         """Start a command and return the number of its process."""
         assert self.process.stdin and self.process.stdout
-        self.command = [str(project / "src" / "main.py"), *args]
+        self.command = [*args] if args[:1] == ("-m",) else [str(project / "src" / "main.py"), *args]
         request = self.command, str(cwd or project), {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}, self.files
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
@@ -155,16 +161,35 @@ class Server:
         return subprocess.CompletedProcess(self.command, code, *(Path(file).read_text() for file in self.files[1:]))
 
     def run(self, project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        """Do both, as `run` does."""
+        """Do both, as `run` does; `-m` and a module as the first arguments run that instead."""
         self.start(project, *args, cwd=cwd, **env)
         return self.wait()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="session", autouse=True)
+def warm(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Have `succeed` and `fail` start warmly; where a test runs a command itself, it starts as users start it."""
     server = Server(tmp_path_factory.mktemp("output"))
-    yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "run", server.run)
+        yield server
     server.process.communicate()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Have Jinja compile a text of the template once, not for each of hundreds of projects."""
+    original, compiled = jinja2.Environment.compile, dict[Any, Any]()
+
+    def compile(self: jinja2.Environment, source: Any, name: str | None = None, *args: Any, **options: Any) -> Any:
+        key = source, name, self.keep_trailing_newline, self.trim_blocks, self.lstrip_blocks
+        if key not in compiled:
+            compiled[key] = original(self, source, name, *args, **options)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile)
+        yield
 
 
 def succeed(project: Path, *args: str, cwd: Path | None = None, **env: str) -> str:

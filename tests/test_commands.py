@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,6 @@ VERBS = ("fit", "validate", "test", "predict")
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm_start(server: Server) -> Iterator[None]:
-    """Let `run`, and so `succeed` and `fail`, start in half a second instead of four; `start` starts plainly."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "run", server.run)
-        yield
 
 
 def start(command: list[str | Path], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -1252,6 +1243,6 @@ def test_a_warning_of_a_module_of_the_users_own_can_be_ignored(project: Path, wh
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
-def test_images_have_the_precision_of_the_weights(project: Path, server: Server, precision: str) -> None:
-    done = server.run(project, "fit", *DIGITS, f"--trainer.precision={precision}", "--trainer.fast_dev_run=2")
+def test_images_have_the_precision_of_the_weights(project: Path, warm: Server, precision: str) -> None:
+    done = warm.run(project, "fit", *DIGITS, f"--trainer.precision={precision}", "--trainer.fast_dev_run=2")
     assert done.returncode == 0, done.stderr

@@ -366,6 +366,9 @@ def test_a_folder_for_validation_is_taken_and_hidden_files_are_not(package: Path
     assert len(next(iter(data.val_dataloader()))[1]) == 8
     with pytest.raises(ValueError, match=f"^there is no .*{re.escape(str(tmp_path.name))}/test"):
         data.setup("test")
+    data = data_module("image_folder", "ImageFolderDataModule", str(tmp_path), fold="1/3")
+    with pytest.raises(ValueError, match=r"^fold is set, but there are pictures for validation"):
+        data.setup("fit")
 
 
 def test_what_is_wrong_with_a_folder_is_said_in_one_line(package: Path, tmp_path: Path) -> None:
@@ -548,6 +551,14 @@ def test_the_same_rows_are_held_out_whatever_the_global_seed(package: Path, tabl
         assert (len(data.val_set), len(data.test_set)) == (30, 50)
         chosen.append((numbers(data, data.val_set), numbers(data, data.test_set)))
     assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_each_row_of_a_table_is_held_out_in_one_fold_and_the_test_rows_never(package: Path, table: Path) -> None:
+    modules = [table_module(table, fold=f"{number}/5") for number in range(1, 6)]
+    held_out = [number for data in modules for number in numbers(data, data.val_set)]
+    assert len({tuple(numbers(data, data.test_set)) for data in modules}) == 1
+    assert sorted(held_out + numbers(modules[0], modules[0].test_set)) == list(range(200))
+    assert all(data.val_set.tensors[1].bincount().tolist() == [8] * 4 for data in modules)
 
 
 def test_a_table_to_test_on_is_encoded_as_the_training_rows_are(package: Path, table: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import conftest
 import pytest
 import yaml
-from conftest import DIGITS, Render, Server, fail, run, succeed
+from conftest import DIGITS, Render, fail, run, succeed
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
@@ -198,7 +198,7 @@ READ = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the developer's own accounts and servers out."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -207,14 +207,6 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HOME", str(home))
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         yield home
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm_start(server: Server) -> Iterator[None]:
-    """Let `succeed` and `fail` start in half a second instead of four; `run` starts plainly."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "run", server.run)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +287,7 @@ def check_files(project: Path, before: set[Path], directory: Path, loggers: list
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
-def test_as_the_default(render: Render, _environment: Path, logger: str) -> None:
+def test_as_the_default(render: Render, _accounts: Path, logger: str) -> None:
     project = render(loggers=[logger])
     assert not (project / "configs" / "logger").exists()
     before = files(project)
@@ -304,7 +296,7 @@ def test_as_the_default(render: Render, _environment: Path, logger: str) -> None
     check(logger, directory, tested)
     check("csv", directory, tested)
     check_files(project, before, directory, [logger])
-    assert not [path for path in _environment.iterdir() if path.name not in (".cache", ".config")]
+    assert not [path for path in _accounts.iterdir() if path.name not in (".cache", ".config")]
 
 
 @pytest.mark.parametrize("logger", LOGGERS[1:])

@@ -322,6 +322,7 @@ def test_without_a_terminal_no_file_is_overwritten(template: Path, tmp_path: Pat
         assert done.returncode == 1
         assert "Interactive session required" in done.stderr
         assert read(project) == mine
+        git(project, "clean", "-dfxq")  # what is new is written, up to the first file that is there
 
     datasets = write(tmp_path / "all datasets", {"faces": "mine\n"})
     (project / "data").symlink_to(datasets)
@@ -383,9 +384,9 @@ def edit(project: Path, diff: str) -> None:
         path.write_text(path.read_text().replace(old, new))
 
 
-def rows(title: str) -> list[tuple[list[str], list[str]]]:
-    """Return what is code in each row of a table of the guide: there, and here."""
-    table = GUIDE.split(f"\n### {title}\n")[1].split("\n### ")[0]
+def rows(title: str, guide: str = GUIDE) -> list[tuple[list[str], list[str]]]:
+    """Return what is code in each row of a table of a guide: there, and here."""
+    table = re.split(f"\n##+ {title}\n", guide)[1].split("\n##")[0]
     there_and_here = [row.strip("| ").split(" | ") for row in re.findall("(?m)^[|].*", table)[2:]]
     code = [[re.findall("`([^`]+)`", cell) for cell in row] for row in there_and_here]
     return [(there, here or there) for there, here in code]
@@ -397,11 +398,11 @@ def keys(config: dict[str, Any], path: str = "") -> set[str]:
     return {f"{path}{key}" for key in config}.union(*below)
 
 
-def test_a_clone_goes_on_under_the_new_command_line(template: Path, server: Server, tmp_path: Path) -> None:
+def test_a_clone_goes_on_under_the_new_command_line(template: Path, warm: Server, tmp_path: Path) -> None:
     project = start(tmp_path / "my project", CLONE)
 
     def run(arguments: str) -> str:
-        done = server.run(project, *shlex.split(arguments))
+        done = warm.run(project, *shlex.split(arguments))
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -454,7 +455,7 @@ def test_a_clone_goes_on_under_the_new_command_line(template: Path, server: Serv
 
     checkpoint = torch.load(project / MOVED) | {"hyper_parameters": {"where": Path()}}
     torch.save(checkpoint, project / "pickled.ckpt")
-    done = server.run(project, *shlex.split(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt"))
+    done = warm.run(project, *shlex.split(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt"))
     assert "is no checkpoint of weights and plain data alone" in done.stderr
     run(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt --weights_only false")
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ pytestmark = [  # a warning is an error, but those of Lightning's own making
     pytest.mark.filterwarnings("error"),
     pytest.mark.filterwarnings("ignore:(?s).*(JsonargparseDeprecation|was deprecated in v4):DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The .srun. command is available:UserWarning"),
 ]
 QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
@@ -95,6 +97,25 @@ def test_a_network_gives_logits_and_learns_with_all_of_its_parameters(
     logits.square().sum().backward()
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "autoencoder"])
+def test_a_compiled_network_is_compiled_as_a_whole(zoo: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=keep, fullgraph=True))
+    if name == "autoencoder":
+        net = partial(zoo("models.autoencoder", "Autoencoder"), latent_dim=5)
+        module = zoo("modules.autoencoder", "AutoencoderModule")(net, (1, 28, 28), compile=True)
+    else:
+        net = zoo(f"models.{name}", CLASSIFIERS[name])
+        module = zoo("modules.classification", "ClassificationModule")(net, 10, (1, 28, 28), compile=True)
+    module(torch.randn(4, 1, 28, 28))
+    assert len(graphs) == 1 and len(list(graphs[0].graph.nodes)) > 3
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 12, 12), (2, 13, 27), (1, 15, 14)], ids=str)

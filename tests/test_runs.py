@@ -13,7 +13,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -48,13 +47,6 @@ class NoisyDataModule(DigitsDataModule):
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm_start(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "run", server.run)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -129,24 +121,24 @@ def whole(noisy: Path) -> Path:
 
 
 def stop(
-    server: Server, project: Path, wait: float, signum: signal.Signals, *args: str
+    warm: Server, project: Path, wait: float, signum: signal.Signals, *args: str
 ) -> subprocess.CompletedProcess[str]:
     """Start a command, and send it a signal after some seconds."""
-    process = server.start(project, *args)
+    process = warm.start(project, *args)
     time.sleep(wait)
     with suppress(ProcessLookupError):  # it has ended
         os.kill(process, signum)
-    return server.wait()
+    return warm.wait()
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_weights(server: Server, noisy: Path, whole: Path) -> None:
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(warm: Server, noisy: Path, whole: Path) -> None:
     moments, kills, number = random.Random(0), 0, 0
     while kills < KILLS:
         number += 1
         command, noted = ["fit", *LONG, f"--name=killed{number}"], 0
         while True:
             wait = moments.uniform(0.2, 2.5) if kills < KILLS else 1000
-            done = stop(server, noisy, wait, signal.SIGKILL, *command) if wait < 1000 else conftest.run(noisy, *command)
+            done = stop(warm, noisy, wait, signal.SIGKILL, *command) if wait < 1000 else conftest.run(noisy, *command)
             if done.returncode != -signal.SIGKILL:
                 break
             kills += 1
@@ -162,16 +154,16 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(server: Serve
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
-    server: Server, project: Path, whole: Path, signum: signal.Signals
+    warm: Server, project: Path, whole: Path, signum: signal.Signals
 ) -> None:
-    process = server.start(project, "fit", *LONG, "--name=stopped")
+    process = warm.start(project, "fit", *LONG, "--name=stopped")
     while not list(project.glob("logs/stopped/*/checkpoints/last.ckpt")):
         time.sleep(0.01)
     stopped: list[int] = []
     while not stopped or len(stopped) < 4:
         time.sleep(0.15)  # amidst an epoch
         os.kill(process, signum)
-        done = server.wait()
+        done = warm.wait()
         assert done.returncode == 128 + signal.SIGTERM, done.stderr
         (directory,) = runs(project, "stopped")
         assert f"Interrupted: fit --run {directory.name} goes on" in done.stderr + done.stdout
@@ -179,13 +171,13 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
         assert record(directory)["status"] == "interrupted"
         stopped.append(load(directory)["global_step"])
         process, before = (
-            server.start(project, "fit", "--run=stopped", *QUIET),
+            warm.start(project, "fit", "--run=stopped", *QUIET),
             (directory / "run.json").stat().st_mtime_ns,
         )
         while (directory / "run.json").stat().st_mtime_ns == before:
             time.sleep(0.01)
         time.sleep(0.3)
-    assert server.wait().returncode == 0
+    assert warm.wait().returncode == 0
     assert stopped == sorted(stopped) and any(steps % 40 for steps in stopped), "all at the end of an epoch"
     assert_same(whole, directory)
     assert record(directory)["status"] == "finished"
@@ -224,7 +216,8 @@ def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
     (never,), (part,) = (runs(project, name) for name in ("never", "part"))
     progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     assert progress == saved
-    succeed(project, "fit", "--run=part", *QUIET, "--trainer.callbacks=null")
+    output = succeed(project, "fit", "--run=part", *QUIET, "--trainer.callbacks=null")
+    assert "Warning" not in output and "resumable" not in output
     assert_same(never, part)
 
 

@@ -347,13 +347,57 @@ def test_no_runs_at_all(project: Path) -> None:
 
 def test_help_names_the_commands_and_shows_examples(trained: Path) -> None:
     text = printed(trained, "--help")
-    assert all(word in text for word in ("list", "diff", "reproduce"))
+    assert all(word in text for word in ("list", "diff", "summary", "plot", "reproduce"))
     examples = re.findall(r"^  (python -m my_project\.runs .*)$", text, re.MULTILINE)
-    assert len(examples) == 4
+    assert len(examples) == 7
     for example in examples[:2]:
         printed(trained, *example.split()[3:])
     for command in ("list", "diff", "reproduce"):
         assert f"usage: python -m my_project.runs {command} " in printed(trained, command, "--help")
+
+
+def test_keys_that_differ_are_columns_if_one_asks(trained: Path) -> None:
+    (exp2, exp1) = table(trained, "--varied")
+    assert (exp1["seed_everything"], exp2["seed_everything"]) == ("7", "42")
+    assert exp2["model.optimizer.lr"] == "0.01" and "trainer.max_epochs" not in exp1
+    assert "seed_everything" not in table(trained)[0]
+
+
+def test_several_names_are_one_or_the_other(trained: Path) -> None:
+    assert listed(trained, "--name=exp1", "--name=exp2") == ["exp2", "exp1"]
+    assert listed(trained, "--name=exp1") == ["exp1"]
+
+
+# plot ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_has_a_curve_for_each_run_and_is_the_same_again(trained: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.svg", "b.svg")]
+    for file in files:
+        assert "Plot: " in printed(trained, "plot", "--metric=val/loss", "--output", str(file))
+    text = files[0].read_text()
+    assert text == files[1].read_text()
+    assert all(f">{name}<" in text for name in ("exp1", "exp2")) and "val/loss" in text and "step" in text
+    hosts = set(re.findall(r"(?:href|src|url)[=(]\W*(?:https?:)?//([\w.]+)", text)) - {"www.w3.org"}
+    assert not hosts, "nothing is fetched"
+
+
+def test_a_picture_over_a_key_has_a_dot_for_each_run(trained: Path, tmp_path: Path) -> None:
+    printed(trained, "plot", "--x=seed_everything", "--output", str(tmp_path / "dots.svg"))
+    text = (tmp_path / "dots.svg").read_text()
+    assert len(re.findall(r'<g class="dots"', text)) == 2
+    assert "seed_everything" in text and "val/acc" in text
+
+
+def test_what_cannot_be_drawn_is_told_and_nothing_written(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "no.svg"
+    assert (
+        refused(trained, "plot", "--metric=val/los", f"--output={file}") == "no run has val/los: did you mean val/loss?"
+    )
+    assert "a number for git.branch" in refused(trained, "plot", "--x=git.branch", f"--output={file}")
+    assert "there is no such run" in refused(trained, "plot", "--name=exp9", f"--output={file}")
+    assert "there is no finished run" in refused(trained, "summary", "--name=exp9")
+    assert not file.exists()
 
 
 # diff ----------------------------------------------------------------------------------------------------------------

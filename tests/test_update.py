@@ -556,13 +556,13 @@ def test_hostile_text_survives(
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_the_updated_project_passes_its_tests_and_its_old_runs_go_on(
-    started: Callable[..., Path], server: Server, release: str
+    started: Callable[..., Path], warm: Server, release: str
 ) -> None:
     project = started(release, everything=True)
     quiet = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
 
     def accuracy(*args: str) -> str:
-        done = server.run(project, *args)
+        done = warm.run(project, *args)
         assert done.returncode == 0, done.stderr
         found = re.search(r"test/acc\s*│\s*([\d.]+)", done.stdout)
         assert found
@@ -575,7 +575,7 @@ def test_the_updated_project_passes_its_tests_and_its_old_runs_go_on(
     assert accuracy("test", "--run=last") == before
     assert accuracy("fit", "--run=last", "--trainer.max_epochs=3", "--test_after_fit=true")
     assert len(list((project / "logs" / "default").iterdir())) == 1
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True)
+    done = warm.run(project, "-m", "pytest", "-q")
     assert done.returncode == 0, done.stdout
     assert "warning" not in done.stdout
 

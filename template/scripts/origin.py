@@ -59,7 +59,7 @@ def software() -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return host, system, processor, its cores, and GPUs with their memory and driver, as nvidia-smi has them."""
+    """Return host, system, processor, its cores, GPUs as nvidia-smi has them, and the job of Slurm."""
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     gpus = output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader") or ""
@@ -69,6 +69,7 @@ def hardware() -> dict[str, Any]:
         "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "gpus": gpus.splitlines(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,12 +26,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from .callbacks.checkpoint import BestCheckpoint, Resume
 from .callbacks.output import PredictionWriter, ProgressBar
 from .callbacks.record import RunRecord
-from .utils.arguments import check_values, drop_replaced, explain, is_answer, read_config
+from .utils.arguments import answer, check_values, drop_replaced, explain, read_config
 from .utils.project import UserError, mask, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
 
-# What the user can do nothing about, such as that a resumed run's directory is not empty, and advertisements
-warnings.filterwarnings("ignore", ".*does not have many workers|.*LeafSpec|.* directory .* is not empty")
+# What the user can do nothing about, such as that a resumed run's directory is not empty; that a loader is not
+# resumable, which ours is; and advertisements
+warnings.filterwarnings("ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable")
 QUIET = r"💡 Tip: |`Trainer\.fit` stopped: `max_epochs="
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
 
@@ -51,12 +53,16 @@ class CLI(LightningCLI):
         except SIGTERMException:
             sys.exit(128 + signal.SIGTERM)
         except Exception as error:
-            if not is_answer(error):
-                raise
+            with suppress(AttributeError):  # the processes that this one has started would wait for it
+                self.trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
             with suppress(AttributeError, OSError):
                 os.removedirs(self.directory)  # if nothing is in it yet
-            hint = " (is it installed? pip install -e .)" if "No module named" in str(error) else ""
-            raise UserError(" ".join(str(error).split()) + hint) from error
+            if not (text := answer(error)):
+                raise
+            raise UserError(text) from error
+        finally:
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()  # Gloo's threads would abort a Python that ends without
 
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, not printed with the usage, and add the options that not all sub-commands have."""
@@ -71,9 +77,9 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of all sub-commands, and link what is declared once to where it is used."""
         parser.add_argument("--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>.")
-        parser.add_argument(
-            "--run", type=str | None, help="Take a run's config and checkpoint: <directory|id|name|last>."
-        )
+        parser.add_argument("--run", type=str | None, help="Take config and checkpoint of <directory|id|name|last>.")
+        precisions = Literal["highest", "high", "medium"]
+        parser.add_argument("--matmul_precision", type=precisions, default="highest", help="TF32 on a GPU: high.")
         parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
         parser.link_arguments("checkpoint.monitor", "model.init_args.monitor")
@@ -106,6 +112,7 @@ class CLI(LightningCLI):
         config, fit = self.config[self.subcommand], self.subcommand == "fit"
         if config.ignore_warnings:
             warnings.simplefilter("ignore")
+        torch.set_float32_matmul_precision(config.matmul_precision)
         self.given = config.clone()
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
@@ -127,10 +134,12 @@ class CLI(LightningCLI):
             rank_zero_info(f"Config: {shown(self.run / 'config.yaml')}")
         if which:
             rank_zero_info(f"Checkpoint: {shown(config.ckpt_path) if config.ckpt_path else 'none yet, it starts anew'}")
-        new = logs / name / f"{datetime.now():%Y%m%d-%H%M%S}-{token_hex(3)}"  # sorts by time, and is unique
+        new = logs / name / f"{datetime.now():%Y%m%d-%H%M%S-%f}{token_hex(1)}"  # sorts by time, and is unique
         self.directory = run if run and (self.run or not fit) else new
-        if fit and self.run and not config.trainer.fast_dev_run:  # before a logger goes on with it
-            rank_zero_only(self.held.enter_context)(locked(self.directory))
+        if not config.trainer.fast_dev_run:  # before a logger begins, or goes on with it
+            rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
+            if fit:
+                rank_zero_only(self.held.enter_context)(locked(self.directory))
         config.trainer.default_root_dir = here = str(self.directory)
         if loggers and config.trainer.fast_dev_run:  # which ignores them, but some would write nevertheless
             config.trainer.logger, loggers = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}, []
@@ -171,14 +180,10 @@ class CLI(LightningCLI):
         return super().instantiate_trainer(callbacks=used, **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that does not fit the model before anything is started, and make the directory."""
+        """Refuse a checkpoint that does not fit the model before anything is started."""
         config = self.config[self.subcommand]
         if config.ckpt_path is not None:
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
-        if not config.trainer.fast_dev_run:  # W&B begins before the callbacks
-            rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
-            if self.subcommand == "fit" and not self.run:
-                rank_zero_only(self.held.enter_context)(locked(self.directory))
 
     def before_fit(self) -> None:
         if self.config.fit.git_commit_before_fit:

@@ -1,57 +1,95 @@
-"""The runs below logs/: list them, compare two, train one again (`python -m <package>.runs --help`)."""
+"""The runs below logs/: list, compare, sum up and plot them, train one again (`python -m <package>.runs --help`)."""
 
 import json
-import math
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
-
-from rich.console import Console
-from rich.table import Table
+from typing import NoReturn
 
 from .utils.project import UserError, project_root, shown
 from .utils.reproduce import reproduced
-from .utils.run_files import Run, matches, number, text
+from .utils.run_files import Run, matches, text
+from .utils.summary import grouped, varied
+from .utils.tables import cell, different, distance, latex, markdown, rank, show, side_by_side
 
 FILTER = "those where a key of config.yaml or run.json, such as data.batch_size, is VALUE; may be repeated"
-NAME = "those of this name"
+NAME = "those of this name; if repeated, of any of them"
 STATUS = "those that are running, finished, failed, interrupted or killed, or whose run.json is missing or damaged"
 A_RUN = "<directory|id|name|last>, as --run of the other commands"
+COMMANDS = {
+    "list": "list the runs, newest first; what is done without a command, too",
+    "diff": "compare the configuration, metrics and origin of two runs",
+    "summary": "print mean, deviation and confidence interval of runs that differ in their seed or fold alone",
+    "plot": "write a picture, in SVG, of the curves of a metric, or of its best values over a key",
+    "reproduce": "train a run again from its commit, and compare the metrics",
+}
 EXAMPLES = """examples:
   %(prog)s --status finished --sort -best.val/acc --limit 10
-  %(prog)s --name exp1 --filter model.optimizer.lr=0.01 --metric val/loss
+  %(prog)s --name exp1 --filter model.optimizer.lr=0.01 --metric val/loss --varied
   %(prog)s diff exp1 exp2
+  %(prog)s summary --name exp1 --name exp2 --format latex
+  %(prog)s plot --name exp1 --metric train/loss --output curves.svg
+  %(prog)s plot --name exp1 --x data.batch_size
   %(prog)s reproduce last"""
 
 
-def list_runs(options: Namespace) -> None:
-    """Print the runs that meet all conditions, as a table or as JSON."""
+def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
+    """Return the runs that meet all conditions, in order; raise UserError if none does, or none has one of the keys."""
     logs, order = project_root() / "logs", options.sort.removeprefix("-")
     paths = {path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")}
     runs = [Run(path) for path in paths]
     conditions = [condition.partition("=") for condition in options.filter]
     if not all(equals for _, equals, _ in conditions):
         raise UserError("--filter takes key=value")
-    check_keys([order, *options.metric, *(key for key, *_ in conditions)], runs)
+    check_keys([order, *keys, *(key for key, *_ in conditions)], runs)
+    runs = [run for run in runs if not options.name or run.directory.parent.name in options.name]
     for key, _, value in conditions:
         runs = [run for run in runs if key in run.values and matches(run.values[key], value)]
     sortable = [run for run in runs if run.values.get(order) is not None]
     sortable.sort(key=lambda run: rank(run.values[order]), reverse=options.sort.startswith("-"))
-    runs = [*sortable, *(run for run in runs if run not in sortable)][: options.limit]
+    return [*sortable, *(run for run in runs if run not in sortable)][: options.limit]
+
+
+def list_runs(options: Namespace) -> None:
+    """Print the runs as a table or as JSON."""
+    runs = select(options, options.metric)
     if options.json:
         print(json.dumps([run.summary for run in runs], indent=2, ensure_ascii=False))
     elif runs:
         metrics = dict.fromkeys([*(run.monitor for run in runs), *options.metric])
         columns = [column for metric in metrics for column in (f"best.{metric}", metric)]
         columns = [column for column in columns if any(column in run.values for run in runs)]
+        columns += varied(runs) if options.varied else []
         columns = ["name", "id", "status", "start", "duration", "epochs", "steps", *columns, "commit"]
         show(columns, [[cell(column, run.values.get(column)) for column in columns] for run in runs], fold=False)
     else:
-        print(f"There is no such run in {shown(logs)}")
+        print(f"There is no such run in {shown(project_root() / 'logs')}")
+
+
+def summarize_runs(options: Namespace) -> None:
+    """Print mean, standard deviation and confidence interval of metrics, over seeds and folds."""
+    runs = [run for run in select(options, options.metric) if run.status == "finished"]
+    if not runs:
+        raise UserError(f"there is no finished run of these in {shown(project_root() / 'logs')}")
+    tested = dict.fromkeys(key for run in runs for key in run.last if key.startswith("test/"))
+    metrics = options.metric or list(dict.fromkeys([*(f"best.{run.monitor}" for run in runs), *tested]))
+    rows = [[group.label, str(len(group.runs)), *map(group.summary, metrics)] for group in grouped(runs)]
+    columns = ["experiment", "runs", *metrics]
+    if options.format == "table":
+        show(columns, rows, fold=False)
+    else:
+        print({"markdown": markdown, "latex": latex}[options.format](columns, rows))
+
+
+def plot_runs(options: Namespace) -> None:
+    """Write a picture of a metric: a curve for each run, or, over a key of theirs, a dot for each."""
+    from .utils.plots import draw  # only here, for a list needs no pictures
+
+    runs = select(options, [options.metric or "id", options.x])
+    draw(runs, options.metric or next((run.monitor for run in runs), "metric"), options.x, options.output)
+    print(f"Plot: {shown(options.output)}")
 
 
 def diff_runs(options: Namespace) -> None:
@@ -91,22 +129,6 @@ def find(wanted: str) -> Run:
     return Run(find_run(wanted, project_root() / "logs"))
 
 
-def different(one: dict[str, Any], other: dict[str, Any]) -> list[list[str]]:
-    """Return the keys whose values are not equal, each with both."""
-    return [side_by_side(key, one, other) for key in {**one, **other} if one.get(key) != other.get(key)]
-
-
-def side_by_side(key: str, *values: dict[str, Any]) -> list[str]:
-    return [key, *(text(one[key]) if key in one else "-" for one in values)]
-
-
-def distance(one: Any, other: Any) -> float:
-    """Return how far two metrics are apart; infinity if only one of them is there, or finite."""
-    if one == other:
-        return 0.0
-    return math.inf if number(one) is None or number(other) is None else abs(one - other)
-
-
 def check_keys(keys: Iterable[str], runs: Sequence[Run]) -> None:
     """Raise UserError if there are runs, and none of them has one of the keys."""
     known = {key for run in runs for key in run.values}
@@ -114,33 +136,6 @@ def check_keys(keys: Iterable[str], runs: Sequence[Run]) -> None:
         if runs and key not in known:
             near = get_close_matches(key, known, n=1)
             raise UserError(f"no run has {key}{f': did you mean {near[0]}?' if near else ''}")
-
-
-def rank(value: Any) -> tuple[bool, Any]:
-    """Return what puts numbers in order, and text behind them."""
-    return (False, value) if isinstance(value, int | float) else (True, text(value))
-
-
-def cell(column: str, value: Any) -> str:
-    """Return a value as the list shows it."""
-    if value is None:
-        return "-"
-    if column == "start":
-        return text(value)[:16].replace("T", " ")
-    if column == "duration":
-        return str(timedelta(seconds=round(value)))
-    return f"{value:.6g}" if isinstance(value, float) else text(value)
-
-
-def show(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: bool = True) -> None:
-    """Print a table, as wide as need be; on a terminal, its cells can be folded to fit."""
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows or [["no difference"]]:
-        table.add_row(*row)
-    width = None if fold and sys.stdout.isatty() else 1_000_000
-    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
 
 
 class Parser(ArgumentParser):
@@ -153,23 +148,36 @@ class Parser(ArgumentParser):
 def parse(arguments: Sequence[str]) -> Namespace:
     """Return the options, with the function that they are for."""
     parser = Parser(f"python -m {__package__}.runs", epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
-    parser.description = "List the runs below logs/, compare two, or train one again."
-    commands = parser.add_subparsers(metavar="list|diff|reproduce")
+    parser.description = "List the runs below logs/, compare two, sum up and plot several, or train one again."
+    commands = parser.add_subparsers(metavar="|".join(COMMANDS))
+    several = Parser(add_help=False)
+    several.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=FILTER)
+    several.add_argument("--name", action="append", default=[], metavar="NAME", help=NAME)
+    several.add_argument("--status", action="append", dest="filter", type="status={}".format, metavar="S", help=STATUS)
+    several.add_argument("--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards")
+    several.add_argument("--limit", type=int, metavar="N", help="the first N alone")
 
-    listing = commands.add_parser("list", help="list the runs, newest first; what is done without a command, too")
+    listing = commands.add_parser("list", help=COMMANDS["list"], parents=[several])
     listing.set_defaults(function=list_runs)
-    listing.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=FILTER)
-    listing.add_argument("--name", action="append", dest="filter", type="name={}".format, metavar="NAME", help=NAME)
-    listing.add_argument("--status", action="append", dest="filter", type="status={}".format, metavar="S", help=STATUS)
     listing.add_argument("--metric", action="append", default=[], metavar="NAME", help="show another metric, too")
-    listing.add_argument("--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards")
-    listing.add_argument("--limit", type=int, metavar="N", help="the first N alone")
+    listing.add_argument(
+        "--varied", action="store_true", help="show the keys of config.yaml that are not all equal, too"
+    )
     listing.add_argument("--json", action="store_true", help="print JSON, with all of config.yaml and run.json")
-    diff = commands.add_parser("diff", help="compare the configuration, metrics and origin of two runs")
+    diff = commands.add_parser("diff", help=COMMANDS["diff"])
     diff.set_defaults(function=diff_runs)
     diff.add_argument("one", metavar="A", help=A_RUN)
     diff.add_argument("other", metavar="B", help=A_RUN)
-    again = commands.add_parser("reproduce", help="train a run again from its commit, and compare the metrics")
+    summary = commands.add_parser("summary", help=COMMANDS["summary"], parents=[several])
+    summary.set_defaults(function=summarize_runs)
+    summary.add_argument("--metric", action="append", default=[], metavar="NAME", help="this, not the usual ones")
+    summary.add_argument("--format", choices=["table", "markdown", "latex"], default="table")
+    plot = commands.add_parser("plot", help=COMMANDS["plot"], parents=[several])
+    plot.set_defaults(function=plot_runs)
+    plot.add_argument("--metric", metavar="NAME", help="this, not the one that says which checkpoint is best")
+    plot.add_argument("--x", default="step", metavar="KEY", help="step, epoch, or a key with a number for each run")
+    plot.add_argument("--output", type=Path, default=Path("runs.svg"), metavar="FILE", help="(default: runs.svg)")
+    again = commands.add_parser("reproduce", help=COMMANDS["reproduce"])
     again.set_defaults(function=reproduce_run)
     again.add_argument("run", metavar="X", help=A_RUN)
     again.add_argument("--tolerance", type=float, default=0.0, help="how far a metric may be off (default: 0)")
@@ -181,7 +189,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     arguments = list(sys.argv[1:] if args is None else args)
-    if not {"list", "diff", "reproduce", "-h", "--help"} & {*arguments[:1]}:
+    if not {*COMMANDS, "-h", "--help"} & {*arguments[:1]}:
         arguments.insert(0, "list")
     for i in range(len(arguments) - 1, 0, -1):
         if arguments[i - 1] == "--sort":  # argparse takes -key for an option

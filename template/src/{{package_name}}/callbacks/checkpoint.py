@@ -100,9 +100,9 @@ class Resume(Callback):
         loader: Any = trainer.train_dataloader
         if trainer.fit_loop.restarted_mid_epoch and hasattr(loader, "skip"):
             loader.skip = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        if trainer.world_size == 1 and os.name == "posix":
+        if os.name == "posix":
             with suppress(ValueError):  # in a thread
-                self.lightnings = signal.signal(signal.SIGTERM, self.stop)
+                self.lightnings: Any = signal.signal(signal.SIGTERM, self.stop)
                 signal.signal(signal.SIGINT, self.stop)
 
     def stop(self, *_: Any) -> None:
@@ -111,10 +111,12 @@ class Resume(Callback):
         self.stopping = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.is_last_batch or (args[-1] + 1) % trainer.accumulate_grad_batches == 0:
-            self.on_validation_batch_end()
+        # several processes stop together, and ask each other seldom, as that takes time
+        asked = trainer.accumulate_grad_batches * (10 if trainer.world_size > 1 else 1)
+        due = trainer.is_last_batch or (args[-1] + 1) % asked == 0
+        if due and trainer.strategy.reduce_boolean_decision(self.stopping, all=False):
+            self.lightnings(signal.SIGTERM, None)  # it stops after this batch
 
-    def on_validation_batch_end(self, *args: Any) -> None:
-        if self.stopping:  # Lightning stops after this batch
-            signal.signal(signal.SIGTERM, self.lightnings)
-            signal.raise_signal(signal.SIGTERM)
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if self.stopping and trainer.world_size == 1:  # of several, one may have a batch more
+            self.lightnings(signal.SIGTERM, None)

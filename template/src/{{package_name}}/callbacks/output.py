@@ -65,14 +65,14 @@ class PredictionWriter(BasePredictionWriter):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, redrawn at most twice a second instead of every so many batches, be they fast or slow."""
+    """Lightning's bar, redrawn at most twice a second, in a file once a minute, instead of every so many batches."""
 
     drawn = 0.0
 
     @property
     def refresh_rate(self) -> int:
-        """1, which draws now, if half a second has passed since it last was; else more batches than there are."""
-        if time.monotonic() - self.drawn < 0.5:
+        """1, which draws now, if that time has passed since it last was; else more batches than there are."""
+        if time.monotonic() - self.drawn < (0.5 if sys.stdout.isatty() else 60):
             return sys.maxsize
         self.drawn = time.monotonic()
         return 1

@@ -27,11 +27,11 @@ from ..utils.runs import read_run
 class MetricsFile(Logger):
     """Writes all that is logged to `metrics.csv`, a row for each step."""
 
-    name = version = None
+    name = version = ""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.rows = path, dict[int, dict[str, Any]]()
+        self.path, self.version, self.rows = path, path.parent.name, dict[int, dict[str, Any]]()
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Leave them to config.yaml."""
@@ -69,7 +69,7 @@ class RunRecord(Callback):
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
         self.origin: subprocess.Popen[str] | None = None
-        if config is not None:  # what it comes from is found out beside its start
+        if config is not None and not getattr(rank_zero_only, "rank", 0):  # where it comes from, beside its start
             script = [sys.executable, str(project_root() / "scripts" / "origin.py")]
             self.origin = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
 
@@ -130,9 +130,7 @@ class RunRecord(Callback):
             self.run |= {key: self.command[key] for key in ("status", "error", "end")}
         commands = [self.command if entry.items() >= this else entry for entry in there.get("commands", [])]
         run = there | self.run | {"commands": commands + [self.command] * (self.command not in commands)}
-        if status != "running":
-            metrics = {
-                key: value.item() if value.isfinite() else None for key, value in trainer.callback_metrics.items()
-            }
-            run["metrics"] = there.get("metrics", {}) | metrics
+        if status != "running" and (status != "failed" or trainer.world_size == 1):  # computing them asks all processes
+            values = trainer.callback_metrics.items()
+            run["metrics"] = there.get("metrics", {}) | {k: v.item() if v.isfinite() else None for k, v in values}
         write(self.directory / "run.json", json.dumps(run, indent=2, ensure_ascii=False) + "\n")

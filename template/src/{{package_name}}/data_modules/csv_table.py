@@ -32,7 +32,9 @@ class CSVTableDataModule(InMemoryDataModule):
         test_size: Number of rows, or a share of them if it is below 1.
         val_size: Number, or share, of the other rows, which are held out for validation.
         split_seed: Seed of the choice of these rows.
+        fold: Hold out one of several parts for validation instead: 2/5 is the second of five.
         batch_size: Rows per batch and process.
+        on_device: Whether to keep all rows on the device that trains.
 
     Raises:
         UserError: If a file or column is missing, a cell is empty, NA or infinite, or text stands where numbers must.
@@ -49,8 +51,10 @@ class CSVTableDataModule(InMemoryDataModule):
         val_size: float = 0.1,
         split_seed: int = 0,
         batch_size: int = 64,
+        on_device: bool = False,
+        fold: str | None = None,
     ) -> None:
-        super().__init__(batch_size, split_seed=split_seed)
+        super().__init__(batch_size, split_seed=split_seed, on_device=on_device, fold=fold)
         self.targets, self.task = [target] if isinstance(target, str) else list(target), task
         path = Path(file) if file else project_root() / "data" / "table.csv"
         train = read_columns(path, self.targets, features)
@@ -74,7 +78,7 @@ class CSVTableDataModule(InMemoryDataModule):
                 raise UserError(f"{test_file} has the class {new.pop()}, which {shown(path)} has not")
         else:
             train, test = self._hold_out(train, test_size, "test_size")
-        train, val = self._hold_out(train, val_size, "val_size")
+        train, val = self._hold_out(train, val_size, "val_size", self.fold)
         files = [path, *([Path(test_file)] if test_file else [])]
         self.sha256 = {shown(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -102,14 +106,16 @@ class CSVTableDataModule(InMemoryDataModule):
         """Return the batch as it is."""
         return batch
 
-    def _hold_out(self, rows: pandas.DataFrame, size: float, name: str) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    def _hold_out(
+        self, rows: pandas.DataFrame, size: float, name: str, fold: slice | None = None
+    ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         count = round(size if size >= 1 else size * len(rows))
         if not 0 < count < len(rows):
             raise UserError(f"{name} is {size}, which is {count} of {len(rows)} rows: hold out some, but not all")
         labels = torch.zeros(len(rows))  # for regression, any rows
         if self.task == "classification":
             labels = torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
-        parts = ImageTensors(torch.arange(len(rows)), labels).split(count, self.split_seed)
+        parts = ImageTensors(torch.arange(len(rows)), labels).split(count, self.split_seed, fold)
         kept, held_out = (part.tensors[0].sort().values.numpy() for part in parts)
         return rows.iloc[kept], rows.iloc[held_out]
 

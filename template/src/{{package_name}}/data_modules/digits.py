@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
 from .in_memory import ImageTensors, InMemoryDataModule
 
@@ -16,8 +15,7 @@ class DigitsDataModule(InMemoryDataModule):
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 1,437 images for training and validation, or the 360 held out."""
-        path = Path(__file__).with_name("digits.csv.gz")
-        table = torch.from_numpy(np.loadtxt(path, dtype="int64", delimiter=","))
+        table = torch.from_numpy(np.loadtxt(Path(__file__).with_name("digits.csv.gz"), dtype="int64", delimiter=","))
         images = table[:, :-1].view(-1, 1, 8, 8) * (255 / 16)
-        images = interpolate(images, size=28, mode="bilinear").round().byte()
+        images = torch.nn.functional.interpolate(images, size=28, mode="bilinear").round().byte()
         return ImageTensors(images, table[:, -1]).split(360, seed=0)[0 if train else 1]

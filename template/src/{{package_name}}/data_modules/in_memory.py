@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -23,19 +23,36 @@ Batch = tuple[Tensor, ...]
 class ImageTensors(TensorDataset):
     """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
 
-    __getitems__ = TensorDataset.__getitem__  # a whole batch at once: the loader does not handle samples one by one
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return a whole batch at once: the loader does not handle samples one by one."""
+        chosen = torch.tensor(indices, device=self.tensors[0].device)
+        return tuple(part.index_select(0, chosen) for part in self.tensors)
 
-    def split(self, size: int, seed: int) -> tuple[Self, Self]:
-        """Hold out so many samples, of each label the share that it has; return the others, and them."""
+    def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
+        """Hold out so many samples, or a fold, of each label the share that it has; return the others, and them."""
         labels = self.tensors[1]
         # a generator of its own: the same samples are chosen whatever else draws random numbers
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         order = order[labels[order].argsort(stable=True)]
         chosen = torch.zeros(len(labels), dtype=torch.bool)
-        chosen[torch.linspace(0, len(labels) - 1, size).round().long()] = True
+        chosen[fold or torch.linspace(0, len(labels) - 1, size).round().long()] = True
         others, held_out = copy(self), copy(self)
         others.tensors, held_out.tensors = self[order[~chosen]], self[order[chosen]]
         return others, held_out
+
+
+class Shuffle(DistributedSampler[int]):
+    """The order of torch's own, kept as a tensor: a list of millions of numbers takes long and hundreds of MB."""
+
+    order: Tensor | None = None  # of the last epoch; the next one takes its memory
+
+    def __iter__(self) -> Iterator[int]:
+        generator, size = torch.Generator().manual_seed(self.seed + self.epoch), len(cast("Any", self.dataset))
+        self.order = order = torch.randperm(size, generator=generator, dtype=torch.int32, out=self.order)
+        # every process gets as many: some samples once more
+        order = order.repeat(-(-self.total_size // size)) if self.total_size > size else order
+        for part in torch.split(order[self.rank : self.total_size : self.num_replicas], 10_000):
+            yield from part.tolist()
 
 
 class ResumableLoader(DataLoader[Batch]):
@@ -58,6 +75,8 @@ class InMemoryDataModule(LightningDataModule):
         num_workers: Worker processes per loader; 0 is fastest for data in memory.
         val_size: Samples of the training set that are held out for validation; a tenth of it if 0.
         split_seed: Seed of the choice of these samples.
+        fold: Hold out one of several parts instead: 2/5 is the second of five, which together are all samples.
+        on_device: Whether to keep all data on the device that trains; only without workers.
     """
 
     num_classes: int
@@ -65,10 +84,24 @@ class InMemoryDataModule(LightningDataModule):
     mean: float  # of the training images, whose pixels are in [0, 1]
     std: float
 
-    def __init__(self, batch_size: int = 64, num_workers: int = 0, val_size: int = 0, split_seed: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        val_size: int = 0,
+        split_seed: int = 0,
+        on_device: bool = False,
+        fold: str | None = None,
+    ) -> None:
         super().__init__()
-        self.batch_size, self.num_workers = batch_size, num_workers
+        if on_device and num_workers:
+            raise UserError(f"on_device is without workers, but num_workers is {num_workers}: set one to false or 0")
+        number, _, folds = (fold or "1/2").partition("/")
+        if not (number + folds).isdecimal() or not 1 <= int(number) <= int(folds) or int(folds) < 2:
+            raise UserError(f"fold is {fold}, but must be such as 2/5, which is the second of five parts")
+        self.batch_size, self.num_workers, self.on_device = batch_size, num_workers, on_device
         self.val_size, self.split_seed = val_size, split_seed
+        self.fold = slice(int(number) - 1, None, int(folds)) if fold else None
 
     @abstractmethod
     def load(self, train: bool) -> ImageTensors:
@@ -83,10 +116,10 @@ class InMemoryDataModule(LightningDataModule):
         size = self.val_size or len(data) // 10
         if not 0 < size < len(data):
             raise UserError(f"val_size is {size}, but only 1 to {len(data) - 1} samples can be held out")
-        self.train_set, self.val_set = data.split(size, self.split_seed)
+        self.train_set, self.val_set = data.split(size, self.split_seed, self.fold)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train_set, DistributedSampler, shuffle=True)
+        return self._loader(self.train_set, Shuffle, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         # Lightning's own sampler would repeat samples until every process has as many, and so distort the metrics
@@ -109,11 +142,11 @@ class InMemoryDataModule(LightningDataModule):
         """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
         return images
 
-    def _loader(
-        self, data: ImageTensors | Subset[Batch], sampler: type[Any], shuffle: bool = False
-    ) -> DataLoader[Batch]:
+    def _loader(self, data: Any, sampler: type[Any], shuffle: bool = False) -> DataLoader[Batch]:
         trainer: Any = self.trainer
         processes, rank = getattr(trainer, "world_size", 1), getattr(trainer, "global_rank", 0)
+        if self.on_device and trainer and isinstance(data, ImageTensors):
+            data.tensors = tuple(part.to(trainer.strategy.root_device) for part in data.tensors)
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # the order depends on it and the epoch alone
         order = sampler(data, processes, rank, shuffle, seed)
         if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
@@ -121,10 +154,9 @@ class InMemoryDataModule(LightningDataModule):
             mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
             data, order = Subset(data, mixed), SequentialSampler(mixed)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        # the dataset makes whole batches, and a generator of its own leaves the global one to what else draws from it
-        return ResumableLoader(
-            data, batch_size=self.batch_size, sampler=order, collate_fn=tuple, generator=torch.Generator(), **workers
-        )
+        workers["generator"] = torch.Generator()  # of its own, which leaves the global one to what else draws from it
+        # the dataset makes whole batches
+        return ResumableLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=tuple, **workers)
 
 
 class DownloadedDataModule(InMemoryDataModule):

@@ -109,6 +109,8 @@ class PictureDataModule(InMemoryDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the pictures that the stage, `fit`, `validate`, `test` or `predict`, needs."""
+        if self.has_val and self.fold:
+            raise UserError("fold is set, but there are pictures for validation: leave it out, or remove them")
         if self.has_val and stage in ("fit", "validate"):
             self.train_set, self.val_set = self.part("train"), self.part("val")
         else:

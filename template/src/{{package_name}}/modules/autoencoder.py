@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class AutoencoderModule(LightningModule):
         self.save_hyperparameters()
         self.net = net(input_shape)
         if compile:
-            self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
+            # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
+            self.net.forward = torch.compile(self.net.forward)
         self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
         self.val_loss = MeanMetric(nan_strategy="disable")  # in testing too; its check would wait for the device
 
@@ -62,7 +64,7 @@ class AutoencoderModule(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self._step(batch).mean()
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
-            self.log("train/loss", loss)
+            self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class ClassificationModule(LightningModule):
         monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
         mode: `max` if more of that metric is better, else `min`. The command line takes it from `checkpoint.mode`.
         compile: Whether to compile the network with `torch.compile`.
+        channels_last: Whether to keep pixels, not channels, together in memory, as GPUs convolve fastest.
     """
 
     def __init__(
@@ -37,14 +39,18 @@ class ClassificationModule(LightningModule):
         monitor: str = "val/acc",
         mode: str = "max",
         compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if None in (num_classes, input_shape):  # the command line has not found it
             raise UserError("num_classes or input_shape is missing: pass -c configs/data/<name>.yaml that gives both")
         self.save_hyperparameters()
         self.net = net(num_classes, input_shape)
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not declared
         if compile:
-            self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
+            # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
+            self.net.forward = torch.compile(self.net.forward)
         self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
         # without checks that wait for the device; logged once an epoch, as a `self.log` per step costs more than a step
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -71,7 +77,7 @@ class ClassificationModule(LightningModule):
         loss = self.loss(logits, batch[1])
         self.train_acc.update(logits, batch[1])
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
-            self.log("train/loss", loss)
+            self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -53,7 +53,8 @@ class RegressionModule(LightningModule):
         self.save_hyperparameters()
         self.net = net(num_outputs, input_shape)
         if compile:
-            self.net.compile()  # in place, so the names in the checkpoint stay those of the plain network
+            # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
+            self.net.forward = torch.compile(self.net.forward)
         self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
         self.register_buffer("target_mean", torch.zeros(num_outputs))
         self.register_buffer("target_std", torch.ones(num_outputs))
@@ -91,7 +92,7 @@ class RegressionModule(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(*self._step(batch))
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
-            self.log("train/loss", loss)
+            self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

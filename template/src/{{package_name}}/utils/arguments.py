@@ -81,18 +81,21 @@ def check_values(config: Any) -> None:
             raise UserError(f"{key} is {value}, but must be at least {LEAST[key]}")
 
 
-def is_answer(error: Exception) -> bool:
-    """Return whether an error tells the user what to put right, so that he needs no traceback."""
-    if isinstance(error, UserError | MisconfigurationException | ModuleNotFoundError | OSError):
-        return True
+def answer(error: Exception) -> str | None:
+    """Return in one line what an error tells the user to put right; None if it takes a traceback to find out."""
+    text, mistakes = " ".join(str(error).split()), UserError | MisconfigurationException | ModuleNotFoundError | OSError
+    if isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Dist\w+Error", repr(error)):
+        return f"another process of this run has ended or cannot be reached ({text.partition('. This is ')[0]})"
     *_, (frame, _) = walk_tb(error.__traceback__)
-    module = str(frame.f_globals.get("__name__"))
-    return type(error) in (RuntimeError, TypeError, ValueError) and module.startswith(LIBRARIES)
+    of_value = type(error) in (RuntimeError, TypeError, ValueError)
+    if isinstance(error, mistakes) or (of_value and frame.f_globals.get("__name__", "").startswith(LIBRARIES)):
+        return text + " (is it installed? pip install -e .)" * ("No module named" in text)
+    return None
 
 
 def explain(message: str, options: Iterable[str]) -> str:
     """Return one line that names the key, the value and what to do; of the known options it names the nearest."""
-    if found := re.match(r"(?:Subcommand .* does not accept option '|unrecognized arguments: --)([\w.]+)", message):
+    if found := re.match(r"(?:Subcommand .* option '|unrecognized arguments: --|Option ')([\w.]+)", message):
         return f"{found[1]} is not a known key{_nearest(found[1], options)}"
     if found := re.match(r'(?:.* required: \w+\.|Parser key "(?=(?s:.)*class_path .lightning\.L))(\w+)', message):
         return f"{found[1]} is missing: pass a config that has it, such as -c configs/{found[1]}/<name>.yaml"

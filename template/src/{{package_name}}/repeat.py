@@ -1,0 +1,65 @@
+"""Train with several seeds, folds or both, and sum the runs up: `python -m <package>.repeat --seeds 1..5 …`."""
+
+import itertools
+import re
+import signal
+import sys
+from collections.abc import Sequence
+
+from .runs import Parser
+from .runs import main as runs
+from .utils.fit_process import FitProcess
+from .utils.project import UserError, project_root
+
+USAGE = "%(prog)s [--seeds 1..5] [--folds 5] [--name NAME] [arguments of fit]"
+
+
+def numbers(text: str) -> list[int]:
+    """Return the numbers of `1..5` or `3,7`; raise UserError if it is neither."""
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if found and int(found[1]) <= int(found[2]):
+        return list(range(int(found[1]), int(found[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    raise UserError(f"--seeds is {text}, but must be such as 1..5 or 3,7")
+
+
+def fit(arguments: Sequence[str]) -> None:
+    """Train in a process of its own; raise UserError if that ends with one, and end as it does if it fails."""
+    process = FitProcess(["fit", *arguments])
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        process.stop()
+        raise
+    if process.error:
+        raise UserError(process.error)
+    if process.status:
+        sys.exit(process.status)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    parser = Parser(f"python -m {__package__}.repeat", usage=USAGE, allow_abbrev=False, description=__doc__)
+    parser.add_argument("--seeds", metavar="1..5", help="seeds of the runs, or a list such as 3,7")
+    parser.add_argument("--folds", type=int, metavar="K", help="hold out each of K parts of the training set once")
+    parser.add_argument("--name", default="default", help="name of the runs")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
+    try:
+        given, rest = parser.parse_known_args(args)
+        if not given.seeds and not given.folds:
+            raise UserError("--seeds or --folds is missing: what is to differ between the runs?")
+        seeds = [[f"--seed_everything={seed}"] for seed in numbers(given.seeds)] if given.seeds else [[]]
+        folds = [[f"--data.fold={fold + 1}/{given.folds}"] for fold in range(given.folds or 0)] or [[]]
+        project_root()  # loads .env
+        for seed, fold in itertools.product(seeds, folds):
+            fit([*rest, f"--name={given.name}", *seed, *fold])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    runs(["summary", f"--name={given.name}"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A run in a process of its own: one of several that a command starts, which reads its metrics as they come."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from .project import UserError, project_root
+from .run_files import Run
+
+POLL = 0.5  # seconds between two looks at the metrics
+
+# It starts from a process that has imported what takes long, and shares nothing else with the runs before it
+CONTEXT: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+
+
+class FitProcess:
+    """Trains in a process of its own, which saves and stops when it is told to, or when this process has died.
+
+    Args:
+        arguments: Those of the command line, `fit` first.
+    """
+
+    directory: Path | None = None  # of the run, as soon as it has one
+    error: str | None = None  # the user's mistake, if it was one
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        if sys.platform != "win32":
+            CONTEXT.set_forkserver_preload([f"{__package__.rpartition('.')[0]}.cli"])
+        self.pipe, there = CONTEXT.Pipe(duplex=False)
+        self.process = CONTEXT.Process(target=train, args=(arguments, there))
+        self.process.start()
+        there.close()
+
+    def listen(self) -> None:
+        """Wait for what the process tells next: the directory of its run, or the mistake with which it ends."""
+        with suppress(EOFError):
+            said = self.pipe.recv()
+            if isinstance(said, Path):
+                self.directory = said
+            else:
+                self.error = said
+
+    def epochs(self, metric: str) -> Iterator[tuple[int, float]]:
+        """Yield each epoch and what it has reached, until the process ends; raise UserError if that is not logged."""
+        known, written = set[int](), 0.0
+        while True:
+            alive = self.process.is_alive()  # asked first, so that nothing is missed
+            path = (self.directory or Path()) / "metrics.csv"
+            if self.directory and path.exists() and path.stat().st_mtime > written:
+                written, history = path.stat().st_mtime, Run(self.directory).history
+                names = {name for row in history for name in row} - {"epoch", "step"}
+                if metric not in names and any(name.startswith("val/") for name in names):
+                    raise UserError(f"metric is {metric}, but the run has finite {', '.join(sorted(names))}")
+                reached = {int(row["epoch"]): row[metric] for row in reversed(history) if metric in row}
+                yield from ((epoch, reached[epoch]) for epoch in sorted(reached.keys() - known))
+                known |= reached.keys()
+            if not alive:
+                return
+            self.process.join(POLL)
+
+    def terminate(self) -> None:
+        """Have it save and stop, if it is not at an end."""
+        self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self.process.join()
+        self.listen()
+        self.listen()
+
+    def stop(self) -> None:
+        """Have it save and stop, and wait for that."""
+        self.terminate()
+        self.wait()
+
+    @property
+    def status(self) -> int:
+        """The exit status, 0 if all went well; of a signal that ended it, the negative number."""
+        return int(self.process.exitcode or 0)
+
+
+def train(arguments: Sequence[str], pipe: Connection) -> None:
+    """Run the command line; tell the directory of the run, and the user's mistake if it ends with one."""
+    import __main__
+
+    from ..__main__ import keep_memory
+    from ..cli import CLI
+
+    class Told(CLI):
+        def before_fit(self) -> None:
+            pipe.send(self.directory)
+            super().before_fit()
+
+    # with these, Lightning starts the other processes of a run that has several
+    __main__.__spec__ = None
+    sys.argv = [str(project_root() / "src" / "main.py"), *arguments]
+    Thread(target=stop_with_parent, daemon=True).start()
+    keep_memory()
+    try:
+        Told(arguments)
+    except UserError as error:
+        pipe.send(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def stop_with_parent() -> None:
+    """Stop this process as soon as the one that started it has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
