@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
+from my_project.__main__ import keep_memory
 from my_project.data_modules.mnist import MNISTDataModule
 from my_project.models.simplenet import SimpleNet
 
@@ -20,8 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--keep_memory", action="store_true", help="as the project does")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    if options.keep_memory:
+        keep_memory()
     torch.manual_seed(0)
     data = MNISTDataModule(val_size=5000)
     data.setup("fit")
@@ -30,7 +34,7 @@ def main() -> None:
         for part in (data.train_set, data.val_set)
     )
     net = SimpleNet(10, (1, 28, 28))
-    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     steps = -(-len(labels) // options.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=options.epochs * steps)
     seconds = []

@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from bench import Figure
-from conftest import ROOT, Render
+from conftest import ROOT, Render, succeed
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -33,7 +35,7 @@ def test_a_figure_that_does_not_exist_is_refused() -> None:
     command = [sys.executable, "bench.py", "throughput", "speed"]
     done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("bench.py: error: speed: choose among throughput, time_to_99, ")
+    assert done.stderr.splitlines()[-1].startswith("bench.py: error: speed: choose among throughput, gains, ")
 
 
 @pytest.mark.parametrize("script", ["loop.py", "per_sample.py"])
@@ -49,3 +51,27 @@ def test_what_is_compared_with_learns(render: Render, tmp_path: Path, script: st
     result = json.loads((tmp_path / "out").read_text())
     assert len(result["seconds"]) == 1
     assert result["accuracy"] > 0.95
+
+
+def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(package_name="my_project"), tmp_path / "project")
+    shutil.copy(BENCHMARKS / "mapped.py", project / "src" / "my_project" / "data_modules")
+    shutil.copy(BENCHMARKS / "clock.py", project / "src")
+    for part, count in (("train", 500), ("val", 50), ("test", 50)):
+        folder = tmp_path / "files" / part
+        folder.mkdir(parents=True)
+        labels = torch.arange(count, dtype=torch.uint8) % 10
+        images = (labels * 25).view(-1, 1).expand(-1, 784)  # each class has its own grey
+        (folder / "labels").write_bytes(labels.numpy().tobytes())
+        (folder / "images").write_bytes(images.numpy().tobytes())
+    data = ("--data=my_project.data_modules.mapped.MappedDataModule", f"--data.folder={tmp_path / 'files'}")
+    options = ("--trainer.max_epochs=20", "--data.batch_size=20", "--trainer.callbacks+=clock.Steps")
+    model = ("-c", "configs/model/simplenet.yaml")
+    output = succeed(
+        project, "fit", *data, *model, *options, "--test_after_fit=true", CLOCK=str(tmp_path / "steps.json")
+    )
+    (accuracy,) = re.findall(r"test/acc\W+([\d.]+)", output)
+    assert float(accuracy) > 0.8
+    values = json.loads((tmp_path / "steps.json").read_text())
+    assert values.keys() == {"start", "samples_per_second", "memory"}
+    assert min(values.values()) >= 0
