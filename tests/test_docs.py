@@ -1,0 +1,215 @@
+"""The documentation: it builds without a warning, and its commands work, in order, as they are written."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Render, git, succeed
+
+DOCS = ROOT / "docs"
+RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
+    "make bench",
+    "make release",
+    "sbatch ",
+    "torchrun ",
+    "wandb ",
+)
+ALIKE = ("start", "tour", "dataset", "model")  # pages in both languages
+ELSEWHERE = {  # pages whose commands are run by a test of their own
+    "choices": "test_readme.py",
+    "migrating": "test_migrating.py",
+    "migrating_hydra": "test_migrating_hydra.py",
+    "updating": "test_update.py",
+}
+TOOLS: dict[str, Any] = {"datasets": ["digits"], "models": ["mlp", "simplenet"]}
+PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that they are tried in
+    "tour": {},
+    "dataset": {},
+    "model": {},
+    "metric": {},
+    "callback": {},
+    "logger": {},
+    "runs": {**TOOLS, "tooling": ["runs"]},
+    "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
+    "distributed": {**TOOLS, "tooling": ["distributed"]},
+}
+# A few batches are enough to see that a command works
+LOCAL = "trainer:\n  limit_train_batches: 10\n  limit_val_batches: 1\n  limit_test_batches: 1\n"
+EXP = "python src/main.py fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml --trainer.max_epochs 1 --name"
+BEFORE = {  # what the reader of a page has done
+    "runs": [f"{EXP} exp1 --test_after_fit true --model.optimizer.lr 0.01", f"{EXP} exp2"],
+    "searches": [f"{EXP} mlp", f"{EXP} simplenet"],
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return language and text of a page's blocks of code, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def pages() -> list[str]:
+    return sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a block, one for each line or several that belong together."""
+    lines = text.replace("\\\n", "").splitlines()
+    plain = [line for line in lines if line and not line.startswith("#")]
+    if all(line.startswith("python ") and not set("|&><;$*") & set(line.partition("#")[0]) for line in plain):
+        return plain
+    return ["\n".join(plain)]
+
+
+def execute(project: Path, command: str) -> str:
+    """Run a command as a reader in the project's environment does, see it succeed, and return what it prints."""
+    if command.startswith("python src/main.py ") and not set("|&><;$*\n") & set(command.partition("#")[0]):
+        return succeed(project, *shlex.split(command, comments=True)[2:])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def write(project: Path, language: str, code: str) -> bool:
+    """Write the file that a block is, by the comment at its top, unless the page shows what the project has."""
+    file = re.match(r"# (\S+/\S+\.(?:py|yaml))\n", code)
+    if language not in ("python", "yaml") or not file:
+        return False
+    path = project / file[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(code.partition("\n")[2])
+    return True
+
+
+def follow(project: Path, page: str) -> int:
+    """Do what a page says: write its files, and run its commands. Return how many commands there were."""
+    count = 0
+    for language, code in blocks(page):
+        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-f66dfe)", code) or ["exp1"]:
+            ids = sorted(path.name for path in project.glob(f"logs/{name}/*"))
+            code = re.sub("<run id>|20261123-182344-f66dfe", ids[0] if ids else "", code)
+        if write(project, language, code):
+            continue
+        if language == "python":
+            execute(project, f"python - <<'END'\n{code}\nEND")
+        elif language == "bash":
+            for command in commands(code):
+                execute(project, command)
+                count += 1
+        elif language == "console" and page == "tour":
+            command, *expected = code.removeprefix("$ python src/main.py ").splitlines()
+            done = subprocess.run(
+                [sys.executable, "src/main.py", *shlex.split(command)], cwd=project, capture_output=True, text=True
+            )
+            assert done.returncode == 1 and done.stderr.splitlines() == expected
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_commands_work_as_written(render: Render, tmp_path: Path, page: str) -> None:
+    project = render(package_name="my_project", **PAGES[page])
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "Start")
+    (project / "configs" / "local.yaml").write_text(LOCAL)
+    if page == "searches":
+        config = project / "configs" / "search" / "optimizer.yaml"
+        config.write_text(config.read_text().replace("trials: 30", "trials: 2"))
+    for command in BEFORE.get(page, []):
+        execute(project, command)
+    count = follow(project, page)
+    assert count
+    print(f"{page}: {count} commands")
+
+
+def test_what_the_pages_have_one_write_is_in_order(render: Render) -> None:
+    project = render(package_name="my_project", datasets=["digits"])
+    for page in PAGES:
+        for language, code in blocks(page):
+            write(project, language, code)
+    for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        done = subprocess.run([sys.executable, "-m", *tool], cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_first_two_minutes(template: Path, tmp_path: Path) -> None:
+    given = {  # the environment of the tests has all this; and what there is to ask is asked elsewhere
+        'pip install "copier>=9.19.1"': "",
+        'pip install -e ".[dev]"': "",
+        "python -m venv .venv && source .venv/bin/activate": "",
+        "copier copy ~/copier-lightning my-project": f"copier copy --defaults '{template}' my-project",
+    }
+    folder = tmp_path
+    for language, code in blocks("start"):
+        assert language == "bash"
+        for line in code.splitlines():
+            if line.startswith("cd "):
+                folder = tmp_path / line.removeprefix("cd ")
+                (folder / "configs" / "local.yaml").write_text(LOCAL)
+            elif command := given.pop(line, line):
+                output = execute(folder, command)
+    assert not given, "they stand there no more"
+    assert "--model.CLASS" in output or "usage" in output
+
+
+def test_every_page_is_tried_or_has_nothing_to_try() -> None:
+    tried = {*PAGES, *ELSEWHERE, "start", *(f"zh/{page}" for page in ALIKE)}
+    for page in pages():
+        languages = {language for language, _ in blocks(page)}
+        assert page in tried or "bash" not in languages, page
+        for language, code in blocks(page):
+            assert language in ("bash", "console", "diff", "json", "python", "shell", "text", "toml", "yaml"), page
+            if language == "shell":
+                starts = [line for line in commands(code)[0].splitlines() if line[0] not in " #"]
+                assert all(line.startswith(RUNNERS) for line in starts), (page, starts)
+
+
+@pytest.mark.parametrize("page", ALIKE)
+def test_the_pages_in_chinese_say_the_same(page: str) -> None:
+    english, chinese = (
+        [re.sub("#.*", "", code) for lang, code in blocks(name) if lang != "text"] for name in (page, f"zh/{page}")
+    )
+    assert english == chinese
+    one, other = ((DOCS / f"{name}.md").read_text() for name in (page, f"zh/{page}"))
+    for pattern in (r"^#+ ", r"^\| ", r"^!\["):
+        assert len(re.findall(pattern, one, re.MULTILINE)) == len(re.findall(pattern, other, re.MULTILINE)), pattern
+
+
+class Links(HTMLParser):
+    """Collects what a page would load by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in ("script", "img", "link", "iframe", "source") and values.get("rel") not in (
+            "index",
+            "search",
+            "next",
+            "prev",
+        ):
+            self.loaded += [value for value in (values.get("src"), values.get("href")) if value]
+
+
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", str(DOCS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for page in pages():
+        html = (tmp_path / f"{page}.html").read_text()
+        links = Links()
+        links.feed(html)
+        assert links.loaded and not [link for link in links.loaded if "//" in link], page
+    styles = "".join(path.read_text() for path in (tmp_path / "_static").rglob("*.css"))
+    assert not re.findall(r"url\(['\"]?(?:https?:)?//", styles)
