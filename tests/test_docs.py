@@ -38,6 +38,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "runs": {**TOOLS, "tooling": ["runs"]},
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
+    "export": {**TOOLS, "tooling": ["export"]},
 }
 # A few batches are enough to see that a command works
 LOCAL = "trainer:\n  limit_train_batches: 10\n  limit_val_batches: 1\n  limit_test_batches: 1\n"
@@ -45,6 +46,7 @@ EXP = "python src/main.py fit -c configs/data/digits.yaml -c configs/model/simpl
 BEFORE = {  # what the reader of a page has done
     "runs": [f"{EXP} exp1 --test_after_fit true --model.optimizer.lr 0.01", f"{EXP} exp2"],
     "searches": [f"{EXP} mlp", f"{EXP} simplenet"],
+    "export": [f"{EXP} exp1"],
 }
 
 

@@ -42,6 +42,7 @@ FILES = {
         *RUNS,
     },
     "sweep": {"configs/search/sweep.yaml"},
+    "export": {"src/my_project/export.py"},
 }
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
 PYTHONS = QUESTIONS["python_version"]["choices"]

@@ -1,0 +1,173 @@
+"""The tooling choice `export`: what the files hold, and that only what predicts as the model does is written."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS, Render, Server, files, succeed
+from onnxruntime import InferenceSession
+
+SHORT = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml")
+TABLE = ("-c", "configs/data/csv_table.yaml", "--data.batch_size=16")
+
+
+@pytest.fixture(scope="module")
+def project(render: Render) -> Path:
+    """A project with a run of a network that normalises by batches and drops, in channels_last and compiled."""
+    answers: dict[str, Any] = {
+        "datasets": ["digits", "csv_table"],
+        "models": ["simplenet", "mlp", "regression"],
+        "loggers": ["csv"],
+        "tooling": ["export"],
+    }
+    project = render(package_name="my_project", **answers)
+    fast = ("--model.channels_last=true", "--model.compile=true")
+    succeed(project, "fit", *DIGITS, *SHORT, *fast, "--name=exp1", TORCHDYNAMO_DISABLE="1")
+    succeed(project, "predict", *DIGITS, "--run=exp1", TORCHDYNAMO_DISABLE="1")
+    rows = [f"{i},{'red' if i % 3 else 'blue'},{i * i}" for i in range(60)]
+    (project / "data" / "table.csv").write_text("\n".join(["x,colour,y", *rows]) + "\n")
+    return project
+
+
+def export(warm: Server, project: Path, *args: str) -> str:
+    """Export, see it succeed without a warning, and return what it prints."""
+    done = warm.run(project, "-m", "my_project.export", *args, cwd=project / "src")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def refused(warm: Server, project: Path, *args: str) -> str:
+    done = warm.run(project, "-m", "my_project.export", *args, cwd=project / "src")
+    assert done.returncode and "Traceback" not in done.stderr, done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def run_of(project: Path, name: str) -> Path:
+    (directory,) = project.glob(f"logs/{name}/*")
+    return directory
+
+
+def predictions(project: Path) -> tuple[list[int], Any]:
+    """Return classes and probabilities that `predict` wrote, float64 of shape (360, 10)."""
+    with (run_of(project, "exp1") / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["class"]) for row in rows], np.array([[float(row[f"p{i}"]) for i in range(10)] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def pixels(project: Path) -> torch.Tensor:
+    """The images that are held out, as they are in the dataset: uint8 of shape (360, 1, 28, 28)."""
+    code = """
+        import torch
+        from my_project.data_modules.digits import DigitsDataModule
+
+        torch.save(DigitsDataModule().load(train=False).tensors[0], "pixels.pt")
+    """
+    outside(project, project, code, PYTHONPATH="src")
+    images: torch.Tensor = torch.load(project / "pixels.pt")
+    assert images.dtype == torch.uint8
+    return images
+
+
+def outside(project: Path, folder: Path, code: str, **env: str) -> str:
+    """Run Python that knows nothing of the project, unless PYTHONPATH says so."""
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_onnx_takes_pixels_and_predicts_as_the_model_does(warm: Server, project: Path, pixels: torch.Tensor) -> None:
+    before = files(project)
+    output = export(warm, project, "--run=exp1")
+    file = run_of(project, "exp1") / "best.onnx"
+    assert output.endswith(f"Exported: {os.path.relpath(file, project / 'src')}\n")
+    new = {name for name in files(project) - before if "__pycache__" not in name}
+    assert new == {file.relative_to(project).as_posix()}
+
+    session = InferenceSession(file)
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, given.shape[1:]) == ("inputs", "tensor(uint8)", [1, 28, 28])
+    classes, p = predictions(project)
+    found = dict(zip(("class", "p"), session.run(["class", "p"], {"inputs": pixels.numpy()}), strict=True))
+    assert found["class"].tolist() == classes
+    np.testing.assert_allclose(found["p"], p, atol=1e-5)
+    for size in (1, 7):  # any number of samples
+        (some,) = session.run(["p"], {"inputs": pixels[:size].numpy()})
+        np.testing.assert_allclose(some, p[:size], atol=1e-5)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
+    assert metadata["run"] == f"exp1/{file.parent.name}"
+
+
+def test_a_program_needs_none_of_the_projects_code(
+    warm: Server, project: Path, pixels: torch.Tensor, tmp_path: Path
+) -> None:
+    export(warm, project, "--run=exp1", "--format=torch_export", f"--output={tmp_path / 'there' / 'model.pt2'}")
+    code = f"""
+        import sys, torch
+        extra = {{"classes": ""}}
+        program = torch.export.load("model.pt2", extra_files=extra).module()
+        for size in (360, 7):
+            found = program(torch.load({str(project / "pixels.pt")!r})[:size])
+        assert "my_project" not in sys.modules and "lightning" not in sys.modules
+        torch.save(found, "found.pt")
+        print(extra["classes"])
+    """
+    assert json.loads(outside(project, tmp_path / "there", code)) == [str(digit) for digit in range(10)]
+    found = torch.load(tmp_path / "there" / "found.pt")
+    classes, p = predictions(project)
+    assert found["class"].tolist() == classes[:7]
+    np.testing.assert_allclose(found["p"].detach(), p[:7], atol=1e-5)
+
+
+def test_weights_are_those_of_the_checkpoint_that_one_asks_for(warm: Server, project: Path) -> None:
+    export(warm, project, "--run=exp1", "--format=safetensors", "--checkpoint=last")
+    code = """
+        import sys
+        import torch
+        from safetensors.torch import load_file
+
+        there, here = load_file("last.safetensors"), torch.load("checkpoints/last.ckpt")["state_dict"]
+        assert there.keys() == here.keys() and all(torch.equal(there[name], here[name]) for name in here)
+    """
+    outside(project, run_of(project, "exp1"), code)
+
+
+def test_tables_and_numbers_are_exported_too(warm: Server, project: Path) -> None:
+    red = ("--data.target=colour", "--name=red")
+    succeed(project, "fit", *TABLE, "-c", "configs/model/mlp.yaml", *red, *SHORT)
+    export(warm, project, "--run=red")
+    session = InferenceSession(run_of(project, "red") / "best.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["blue", "red"]
+    numbers = ("--data.target=y", "--data.task=regression", "--name=numbers")
+    succeed(project, "fit", *TABLE, "-c", "configs/model/regression.yaml", *numbers, *SHORT)
+    export(warm, project, "--run=numbers")
+    session = InferenceSession(run_of(project, "numbers") / "best.onnx")
+    (found,) = session.run(["prediction"], {"inputs": np.zeros((3, 3), "float32")})
+    assert found.shape == (3,)
+
+
+def test_what_predicts_otherwise_is_not_written(warm: Server, project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_text("mine")
+    message = refused(warm, project, "--run=exp1", "--tolerance=0", f"--output={file}")
+    assert message.startswith("error: the exported model differs by ") and "--tolerance 0" in message
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "mine")]
+
+
+def test_mistakes_are_told_in_a_line(warm: Server, project: Path) -> None:
+    assert refused(warm, project, "--run=exp9").startswith("error: there is no run exp9 in ")
+    assert "invalid choice: 'tflite'" in refused(warm, project, "--run=exp1", "--format=tflite")
+    succeed(project, "fit", *MLP, *SHORT, "--name=none", "--trainer.enable_checkpointing=false")
+    assert "has no best checkpoint" in refused(warm, project, "--run=none")
