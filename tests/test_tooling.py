@@ -43,6 +43,12 @@ FILES = {
     },
     "sweep": {"configs/search/sweep.yaml"},
     "export": {"src/my_project/export.py"},
+    "paper": {
+        "CITATION.cff",
+        "configs/experiment/baseline.yaml",
+        "src/my_project/model_card.py",
+        "tests/test_results.py",
+    },
 }
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
 PYTHONS = QUESTIONS["python_version"]["choices"]
