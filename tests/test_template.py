@@ -3,6 +3,8 @@
 Rendering finds some of these mistakes too, but only on the path that the answers take.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -155,3 +157,18 @@ def test_a_planted_mistake_in_the_questions_is_found(changes: dict[str, Any], pr
         else:
             settings[name] = change
     assert lint(settings, files) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        ("vendor.citation-file-format", "CITATION.cff"),
+        ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
+        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/wish.yml"),
+    ],
+)
+def test_what_github_reads_of_this_repository_is_valid(schema: str, name: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
