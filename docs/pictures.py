@@ -1,9 +1,10 @@
-"""Draw the pictures of the README, docs/*.svg, from what the programs really print: python docs/pictures.py"""
+"""Draw the pictures of README and docs from what the programs really print and draw: python docs/pictures.py"""
 
 import io
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,13 @@ def draw_search(project: Path) -> None:
     python(project, "-m my_project.runs list --name optimizer --varied --sort -best.val/acc --limit 5")
 
 
+def draw_confusion(project: Path) -> None:
+    """Draw which digits a network takes for which."""
+    python(project, f"src/main.py fit {MLP} --name tested --test_after_fit true")
+    (picture,) = project.glob("logs/tested/*/report/confusion.png")
+    shutil.copy(picture, ROOT / "docs")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
@@ -141,7 +149,7 @@ if __name__ == "__main__":
         draw("questionnaire", "The questions", command, output, cut=r"Copying from template version|\s+create  ")
         output = run(shlex.split(TRAIN), home / "my-project", home)
         draw("training", "The first training run", f"python {TRAIN}", output)
-        tools = "-d models=[mlp] -d datasets=[digits] -d loggers=[csv] -d tooling=[distributed,optuna]"
+        tools = "-d models=[mlp] -d datasets=[digits] -d loggers=[csv] -d tooling=[distributed,optuna,report]"
         run(
             ["-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *tools.split(), str(ROOT), "my-project"],
             home / "tools",
@@ -149,3 +157,4 @@ if __name__ == "__main__":
         )
         draw_processes(home / "tools" / "my-project")
         draw_search(home / "tools" / "my-project")
+        draw_confusion(home / "tools" / "my-project")

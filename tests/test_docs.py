@@ -35,7 +35,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "metric": {},
     "callback": {},
     "logger": {},
-    "runs": {**TOOLS, "tooling": ["runs"]},
+    "runs": {**TOOLS, "tooling": ["report", "runs"]},
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "export": {**TOOLS, "tooling": ["export"]},

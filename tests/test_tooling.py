@@ -42,6 +42,7 @@ FILES = {
         *RUNS,
     },
     "sweep": {"configs/search/sweep.yaml"},
+    "report": {"src/my_project/callbacks/report.py", "src/my_project/utils/drawing.py"},
     "export": {"src/my_project/export.py"},
     "paper": {
         "CITATION.cff",
