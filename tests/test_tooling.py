@@ -42,6 +42,7 @@ FILES = {
         *RUNS,
     },
     "sweep": {"configs/search/sweep.yaml"},
+    "schema": {"configs/.gitignore", "src/my_project/schema.py", "src/my_project/utils/json_schema.py"},
 }
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
 PYTHONS = QUESTIONS["python_version"]["choices"]
