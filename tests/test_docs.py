@@ -14,6 +14,7 @@ from conftest import ROOT, Render, git, succeed
 
 DOCS = ROOT / "docs"
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
+    "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT=true my-project ",  # by test_schema.py, which has the command
     "make bench",
     "make release",
     "sbatch ",
@@ -38,6 +39,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "runs": {**TOOLS, "tooling": ["report", "runs"]},
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
+    "editor": {**TOOLS, "tooling": ["schema"]},
     "export": {**TOOLS, "tooling": ["export"]},
 }
 # A few batches are enough to see that a command works

@@ -42,6 +42,7 @@ FILES = {
         *RUNS,
     },
     "sweep": {"configs/search/sweep.yaml"},
+    "schema": {"configs/.gitignore", "src/my_project/schema.py", "src/my_project/utils/json_schema.py"},
     "report": {"src/my_project/callbacks/report.py", "src/my_project/utils/drawing.py"},
     "export": {"src/my_project/export.py"},
     "paper": {
