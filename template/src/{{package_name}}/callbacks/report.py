@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from ..utils.project import shown, write
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 WORST = 25
 
@@ -73,7 +70,7 @@ class Report(Callback):
         # the samplers give each process one of so many samples, in order
         ids = (self.seen + wrong) * trainer.world_size + trainer.global_rank
         columns = (part.tolist() for part in (ids, *(part[wrong] for part in (labels, classes, p_true, p_predicted))))
-        self.worst = most_wrong([*self.worst, *map(Wrong, *columns, images)])
+        self.worst = most_wrong([*self.worst, *(Wrong(*one) for one in zip(*columns, images, strict=True))])
         self.seen += len(labels)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -115,8 +112,8 @@ def classifies(prediction: Any, batch: Any) -> bool:
     return False
 
 
-def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, "Image"]:
-    """Return the pictures by their names: the confusion matrix, and the most wrong samples if they are images."""
+def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, Any]:
+    """Return Pillow's pictures by their names: the confusion matrix, and the most wrong samples if they are images."""
     # only here: every other start is faster without Pillow
     from ..utils.drawing import draw_confusion, draw_images, drawable
 
@@ -170,7 +167,7 @@ def most_wrong(found: Iterable[Wrong]) -> list[Wrong]:
     return sorted(found, key=lambda one: (one.p_true, one.id))[:WORST]
 
 
-def log(logger: Any, key: str, path: Path, picture: "Image", step: int) -> None:
+def log(logger: Any, key: str, path: Path, picture: Any, step: int) -> None:
     """Pass a picture, which is in this file too, to a logger that takes pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
