@@ -50,8 +50,8 @@ ROWS = [answers(row) for row in AllPairs(list(FACTORS.values()), filter_func=is_
 
 
 def covering() -> list[dict[str, Any]]:
-    """Return a few of the rows which hold every choice at least once, and data that are there at once."""
-    missing, few = {choice for row in ROWS for choice in chosen(row)}, []
+    """Return a few of the rows which hold every choice of the table at least once, and data that are there at once."""
+    missing, few = documented().keys() & {choice for row in ROWS for choice in chosen(row)}, []
     ready = [row for row in ROWS if {"digits", "blank"} & {*row["datasets"]}]
     while missing:
         few.append(max(ready, key=lambda row: len(missing & {*chosen(row)})))

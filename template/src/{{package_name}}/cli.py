@@ -55,12 +55,12 @@ class CLI(LightningCLI):
         except Exception as error:
             with suppress(AttributeError):  # the processes that this one has started would wait for it
                 self.trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
-            with suppress(AttributeError, OSError):
-                os.removedirs(self.directory)  # if nothing is in it yet
             if not (text := answer(error)):
                 raise
             raise UserError(text) from error
         finally:
+            with suppress(AttributeError, OSError):
+                os.removedirs(self.directory)  # if nothing is in it
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()  # Gloo's threads would abort a Python that ends without
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from inspect import signature
 from pkgutil import resolve_name
 from types import NoneType, UnionType
@@ -29,10 +30,9 @@ def factories(cls: type) -> dict[str, Factory]:
     """Return the arguments of a class, and of those it inherits from, that are functions or networks."""
     found = {}
     for base in reversed(cls.__mro__):
-        try:
+        hints: dict[str, Any] = {}
+        with suppress(NameError, TypeError):  # names that only type checkers know; no function
             hints = get_type_hints(vars(base).get("__init__"))
-        except (NameError, TypeError):  # names that only type checkers know; no function
-            continue
         for name, hint in hints.items():
             kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
             for kind in kinds:
