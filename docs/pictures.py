@@ -129,7 +129,12 @@ def draw_search(project: Path) -> None:
         sys.exit("the search failed")
     plot = "plot --name optimizer --x model.lr_scheduler.max_lr"
     python(project, f"-m my_project.runs {plot} --output {ROOT / 'docs' / 'search.svg'}")
-    python(project, "-m my_project.runs list --name optimizer --varied --sort -best.val/acc --limit 5")
+
+
+def draw_runs(project: Path, home: Path) -> None:
+    """Draw the table of the best trials, and of the runs beside them."""
+    command = "-m my_project.runs list --sort -best.val/acc --limit 12"
+    draw("runs", "The table of runs", f"python {command}", run(shlex.split(command), project / "src", home))
 
 
 def draw_confusion(project: Path) -> None:
@@ -157,4 +162,5 @@ if __name__ == "__main__":
         )
         draw_processes(home / "tools" / "my-project")
         draw_search(home / "tools" / "my-project")
+        draw_runs(home / "tools" / "my-project", home)
         draw_confusion(home / "tools" / "my-project")
