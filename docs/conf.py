@@ -10,5 +10,6 @@ html_theme = "furo"
 html_title = "copier-lightning"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_show_sphinx = False
 nitpicky = True

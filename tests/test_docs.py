@@ -97,9 +97,9 @@ def follow(project: Path, page: str) -> int:
     """Do what a page says: write its files, and run its commands. Return how many commands there were."""
     count = 0
     for language, code in blocks(page):
-        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-f66dfe)", code) or ["exp1"]:
+        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-518074a3)", code) or ["exp1"]:
             ids = sorted(path.name for path in project.glob(f"logs/{name}/*"))
-            code = re.sub("<run id>|20261123-182344-f66dfe", ids[0] if ids else "", code)
+            code = re.sub("<run id>|20261123-182344-518074a3", ids[0] if ids else "", code)
         if write(project, language, code):
             continue
         if language == "python":

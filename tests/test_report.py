@@ -279,7 +279,7 @@ def test_a_test_of_its_own_reports_on_what_it_saw(project: Path) -> None:
 
 
 def test_several_processes_report_as_one_does(project: Path) -> None:
-    shutil.copytree(run(project, "exp1"), project / "logs" / "several" / "20261123-182344-f66dfe")
+    shutil.copytree(run(project, "exp1"), project / "logs" / "several" / "20261123-182344-518074a3")
     shutil.rmtree(report(project, "several"))
     several = ("-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2", *QUIET)
     command = [sys.executable, "src/main.py", "test", "--run=several", *several, "--data.batch_size=32"]

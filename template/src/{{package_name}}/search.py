@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import optuna
 import yaml
+from filelock import FileLock
 from jsonargparse import ArgumentParser
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner
@@ -98,6 +99,8 @@ class Worker:
 
     def __init__(self, search: Search, arguments: Sequence[str]) -> None:
         self.search, self.arguments = search, arguments
+        # from the count of the trials until one more runs, or two workers would both begin the last one
+        self.begins = FileLock(project_root() / "logs" / ".search.lock", fallback_to_soft=False)
         self.study = optuna.create_study(
             storage=connect(search),
             sampler=search.sampler,
@@ -115,12 +118,16 @@ class Worker:
         """Run trials; raise UserError if one fails before any has worked, or if several fail in a row."""
         failures = 0
         while True:
+            with suppress(OSError):  # the file system has no locks
+                self.begins.acquire()
             fail_stale_trials(self.study)  # and hand them on
             states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
             done = sum(states[state] for state in DONE)
             if done >= self.search.trials:
+                self.begins.release()
                 return
             if done + states[TrialState.RUNNING] >= self.search.trials and not states[TrialState.WAITING]:
+                self.begins.release()
                 time.sleep(1)  # other workers have the last ones, and may die
                 continue
             try:
@@ -134,6 +141,7 @@ class Worker:
 
     def run(self, trial: Trial) -> float:
         """Train with a trial's values, going on where it had got to before; return the best of its epochs."""
+        self.begins.release()
         search, root, pruned = self.search, project_root(), False
         values: list[float] = []
         options, begun = list(suggest(trial, search.space)), root / trial.user_attrs.get("run", "none")
