@@ -132,8 +132,10 @@ def draw_search(project: Path) -> None:
 
 
 def draw_runs(project: Path, home: Path) -> None:
-    """Draw the table of the best trials, and of the runs beside them."""
-    command = "-m my_project.runs list --sort -best.val/acc --limit 12"
+    """Draw the table of three runs with different learning rates."""
+    for number, rate in enumerate((0.001, 0.01, 0.1), start=1):
+        python(project, f"src/main.py fit {MLP} --name exp{number} --model.lr_scheduler.max_lr {rate}")
+    command = "-m my_project.runs list --name exp1 --name exp2 --name exp3 --sort -best.val/acc"
     draw("runs", "The table of runs", f"python {command}", run(shlex.split(command), project / "src", home))
 
 
