@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -157,7 +156,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

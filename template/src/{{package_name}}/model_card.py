@@ -1,7 +1,6 @@
 """Write a model card from what a run has recorded: `python -m <package>.model_card --run exp1`."""
 
 import hashlib
-import signal
 import sys
 import tomllib
 from argparse import ArgumentParser
@@ -113,7 +112,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(130)
     print(f"Model card: {shown(path)}")
 
 

@@ -76,6 +76,8 @@ def main(args: Sequence[str] | None = None) -> None:
         write(output, text)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"Schema: {shown(output)}")
 
 
