@@ -96,27 +96,33 @@ def fit(*options: str, **env: str) -> tuple[float, float, str]:
     return run(PYTHON, "src/main.py", "fit", *MNIST, *options, cwd=PROJECT, **env)
 
 
-def throughput() -> list[Figure]:
-    """Samples per second of whole epochs, with validation and checkpoints; the first epoch warms up."""
-    samples, epochs = 55_000, 3
+def train(project: Path, *options: str, **env: str) -> float:
+    """Samples of MNIST per second in whole epochs, with validation and checkpoints; the first epoch warms up."""
+    result, path = OUT / "seconds.json", f"{project / 'src'}{os.pathsep}{HERE}"
+    clock = ("--trainer.max_epochs=3", "--trainer.callbacks+=clock.Clock")
+    run(PYTHON, "src/main.py", "fit", *options, *clock, cwd=project, CLOCK=str(result), PYTHONPATH=path, **env)
+    return float(55_000 / statistics.median(json.loads(result.read_text())[1:]))
+
+
+def train_with(script: str, *options: str, **env: str) -> float:
+    """Samples of MNIST per second of what the project is compared with, likewise."""
     result = OUT / "seconds.json"
+    run(PYTHON, HERE / script, f"--out={result}", *options, cwd=PROJECT, **env)
+    return float(55_000 / statistics.median(json.loads(result.read_text())["seconds"][1:]))
 
-    def project(size: int) -> float:
-        callback = "--trainer.callbacks+=clock.Clock"
-        fit(callback, f"--trainer.max_epochs={epochs}", f"--data.batch_size={size}", CLOCK=str(result))
-        return float(samples / statistics.median(json.loads(result.read_text())[1:]))
 
-    def loop(size: int, *options: str) -> float:
-        run(PYTHON, HERE / "loop.py", f"--batch_size={size}", f"--epochs={epochs}", f"--out={result}", *options)
-        return float(samples / statistics.median(json.loads(result.read_text())["seconds"][1:]))
+def throughput() -> list[Figure]:
+    """Samples per second against a loop and against single pictures."""
 
     def per_sample() -> float:
-        run(PYTHON, HERE / "per_sample.py", "--epochs=2", f"--out={result}")
-        return float(samples / json.loads(result.read_text())["seconds"][1])
+        return train_with("per_sample.py", "--epochs=2")
 
     def compared(size: int) -> dict[str, Measure]:
-        plain, keeping = (lambda: loop(size)), (lambda: loop(size, "--keep_memory"))
-        return {"project": lambda: project(size), "loop": plain, "keeping": keeping}
+        return {
+            "project": lambda: train(PROJECT, *MNIST, f"--data.batch_size={size}"),
+            "loop": lambda: train_with("loop.py", f"--batch_size={size}"),
+            "keeping": lambda: train_with("loop.py", f"--batch_size={size}", "--keep_memory"),
+        }
 
     figures = []
     for size, target in ((64, ">= 0.9"), (256, ">= 0.95")):
@@ -132,7 +138,7 @@ def throughput() -> list[Figure]:
 
 def gains() -> list[Figure]:
     """Samples per second of the project against what it does without one of the things that make it fast."""
-    samples, result, source = 55_000, OUT / "seconds.json", Path("src/my_project")
+    source = Path("src/my_project")
     edits = {
         "memory kept between steps": (source / "__main__.py", {"    keep_memory()\n    try": "    try"}),
         "whole batches": (
@@ -145,12 +151,6 @@ def gains() -> list[Figure]:
         ),
         "fused AdamW": (Path("configs/model/simplenet.yaml"), {"fused: true": "fused: false"}),
     }
-
-    def train(project: Path, size: int) -> float:
-        options = ("--trainer.callbacks+=clock.Clock", "--trainer.max_epochs=3", f"--data.batch_size={size}")
-        path = f"{project / 'src'}{os.pathsep}{HERE}"
-        run(PYTHON, "src/main.py", "fit", *MNIST, *options, cwd=project, CLOCK=str(result), PYTHONPATH=path)
-        return float(samples / statistics.median(json.loads(result.read_text())[1:]))
 
     def without(name: str, file: Path, changes: dict[str, str]) -> Path:
         project = OUT / f"without {name}"
@@ -165,11 +165,61 @@ def gains() -> list[Figure]:
     projects = {"project": PROJECT, **{name: without(name, *edit) for name, edit in edits.items()}}
     figures = []
     for size in (64, 256):
-        values = in_turn(3, **{name: functools.partial(train, path, size) for name, path in projects.items()})
+        batch = f"--data.batch_size={size}"
+        values = in_turn(3, **{name: functools.partial(train, path, *MNIST, batch) for name, path in projects.items()})
         figures += [
             Figure(f"training with {name}, batch {size}", "samples/s", values["project"], values[name])
             for name in edits
         ]
+    return figures
+
+
+# Without compiling, which takes a minute
+RECIPE = ("-c", "configs/trainer/gpu.yaml", "--model.compile=false")
+CHANGES = {
+    "with compile": ("--model.compile=true",),
+    "with channels_last": ("--model.channels_last=true",),
+    "without bf16-mixed": ("--trainer.precision=32-true",),
+    "without bf16-mixed and TF32": ("--trainer.precision=32-true", "--matmul_precision=highest"),
+    "without on_device": ("--data.on_device=false",),
+    "without fused AdamW": ("--model.optimizer.fused=false",),
+}
+
+
+def gpu() -> list[Figure]:
+    """Samples per second on a GPU, if there is one: with the recipe, with changes of it, and of what it replaces."""
+    if not torch.cuda.is_available():
+        return []
+    project, device = OUT / "gpu", {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    data = {"package_name": "my_project", "models": ["simplenet", "resnet", "vit"]}
+    copier.run_copy(str(ROOT), project, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
+    if folder := os.environ.get("MNIST_DIR"):
+        (project / "data" / "mnist").symlink_to(Path(folder).resolve())
+
+    def training(model: str, size: int, *options: str) -> Measure:
+        configs = (*MNIST[:2], "-c", f"configs/model/{model}.yaml", *options, f"--data.batch_size={size}")
+        return lambda: train(project, *configs, **device)
+
+    values = in_turn(
+        3,
+        pictures=lambda: train_with("per_sample.py", "--epochs=2", **device),
+        loop=lambda: train_with("loop.py", "--epochs=5", **device),
+        plain=training("simplenet", 64),
+        small=training("simplenet", 64, *RECIPE),
+        large=training("simplenet", 4096, *RECIPE),
+    )
+    epoch = [55_000 / value for value in values["large"]]
+    figures = [
+        Figure("GPU, batch 4096 against single pictures", "samples/s", values["large"], values["pictures"], ">= 30"),
+        Figure("GPU, an epoch of MNIST, batch 4096", "s", epoch, None, "<= 1"),
+        Figure("GPU, batch 64 against single pictures", "samples/s", values["plain"], values["pictures"]),
+        Figure("GPU, batch 64 against a loop", "samples/s", values["plain"], values["loop"]),
+        Figure("GPU, batch 64, with the recipe against without", "samples/s", values["small"], values["plain"]),
+    ]
+    for model, size in (("simplenet", 1024), ("resnet", 256), ("vit", 256)):
+        measures = {name: training(model, size, *RECIPE, *options) for name, options in CHANGES.items()}
+        values = in_turn(3, recipe=training(model, size, *RECIPE), **measures)
+        figures += [Figure(f"GPU, {model}, {name}", "samples/s", values[name], values["recipe"]) for name in CHANGES]
     return figures
 
 
@@ -391,7 +441,7 @@ def suite() -> list[Figure]:
     return [Figure("the project's own tests", "s", [run(PYTHON, "-m", "pytest", "-q")[0]], None, "<= 30")]
 
 
-FIGURES = (throughput, gains, time_to_99, start_up, rendering, suite, memory, growth, pictures)
+FIGURES = (throughput, gains, gpu, time_to_99, start_up, rendering, suite, memory, growth, pictures)
 
 
 def machine() -> dict[str, str | int]:
@@ -402,6 +452,7 @@ def machine() -> dict[str, str | int]:
     return {
         "processor": processor[1] if processor else platform.processor(),
         "cores": os.cpu_count() or 0,
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "python": platform.python_version(),

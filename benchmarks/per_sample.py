@@ -123,7 +123,7 @@ def main() -> None:
     evaluated = data.test_set if options.until < 1 else data.val_set
     bar = Epochs(options.until)
     logger = TensorBoardLogger(options.out.parent / "tensorboard")
-    trainer = Trainer(accelerator="cpu", max_epochs=options.epochs, logger=logger, callbacks=[bar])
+    trainer = Trainer(devices=1, max_epochs=options.epochs, logger=logger, callbacks=[bar])
     trainer.fit(Module(), loader(data.train_set, True), loader(evaluated, False))
     seconds = [end - start for start, end in zip(bar.times, bar.times[1:], strict=False)]
     accuracy = trainer.callback_metrics["val/acc_epoch"].item()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench import Figure
-from conftest import ROOT, Render, succeed
+from bench import CHANGES, RECIPE, Figure
+from conftest import DIGITS, ROOT, Render, succeed
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -75,3 +75,11 @@ def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(render: Rend
     values = json.loads((tmp_path / "steps.json").read_text())
     assert values.keys() == {"start", "samples_per_second", "memory"}
     assert min(values.values()) >= 0
+
+
+@pytest.mark.parametrize("change", CHANGES.values())
+def test_the_recipe_for_a_gpu_can_be_changed_so(default_project: Path, change: tuple[str, ...]) -> None:
+    recipe, changed = (
+        succeed(default_project, "fit", *DIGITS, *RECIPE, *options, "--print_config") for options in ((), change)
+    )
+    assert recipe != changed
