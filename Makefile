@@ -17,7 +17,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
-	cd build/lint && ../../$(BIN)/mypy
+	cd build/lint && MYPY_CACHE_DIR=../mypy ../../$(BIN)/mypy
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py $(FIGURES)

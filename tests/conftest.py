@@ -24,7 +24,16 @@ DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml"
 # A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`, or
 # `python -m` and a module.
 SERVER = """
-import gc, json, os, runpy, sys
+import atexit, os, sys
+
+code = 1
+def leave():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+atexit.register(leave)  # the first one runs last, instead of clearing all memory away, which takes half a second
+
+import gc, json, runpy
 import lightning.pytorch.cli, lightning.pytorch.loggers, pyrootutils, torch._dynamo, torch.utils.tensorboard
 gc.freeze()  # or each fork would copy all memory when it ends
 for line in sys.stdin:
@@ -38,12 +47,18 @@ for line in sys.stdin:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    if args[0] == "-m":
-        sys.argv, sys.path[0] = args[1:], cwd
-        runpy.run_module(args[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv, sys.path[0] = args, os.path.dirname(args[0])
-        runpy.run_path(args[0], run_name="__main__")
+    sys.path[1:1] = env.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        if args[0] == "-m":
+            sys.argv, sys.path[0] = args[1:], cwd
+            runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = args, os.path.dirname(args[0])
+            runpy.run_path(args[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = int(end.code is not None) if not isinstance(end.code, int) else end.code
+        raise
     break
 """
 
@@ -65,6 +80,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = {
         "COPIER_SETTINGS_PATH": str(home / "settings.yml"),
         "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
+        "MYPY_CACHE_DIR": str(ROOT / "build" / "mypy"),  # what it finds out of libraries takes it most of its time
         "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "offline",
     }

@@ -72,8 +72,12 @@ def commands(text: str) -> list[str]:
 
 def execute(project: Path, command: str) -> str:
     """Run a command as a reader in the project's environment does, see it succeed, and return what it prints."""
-    if command.startswith("python src/main.py ") and not set("|&><;$*\n") & set(command.partition("#")[0]):
-        return succeed(project, *shlex.split(command, comments=True)[2:])
+    if not set("|&><;$*\n") & set(command.partition("#")[0]):
+        words = shlex.split(command, comments=True)
+        if words[:2] == ["python", "src/main.py"]:
+            return succeed(project, *words[2:])
+        if words[:2] == ["python", "-m"] and words[2].startswith("my_project."):
+            return succeed(project, *words[1:], PYTHONPATH=str(project / "src"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True)

@@ -94,6 +94,19 @@ def test_memory_that_a_step_frees_stays_for_the_next_one(project: Path) -> None:
     assert before > 100 * max(after, 1)
 
 
+def test_garbage_is_looked_for_but_not_in_what_is_imported(project: Path) -> None:
+    code = """
+        import atexit
+        import gc
+        from my_project.__main__ import main
+
+        atexit.register(lambda: print(gc.get_freeze_count(), gc.isenabled()))
+        main(["--help"])
+    """
+    frozen, is_enabled = execute(project, code).split()[-2:]
+    assert int(frozen) > 100_000 and is_enabled == "True"
+
+
 def test_the_order_of_samples_is_torchs(project: Path) -> None:
     code = """
         from torch.utils.data import DistributedSampler

@@ -3,10 +3,8 @@
 import os
 import random
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -60,8 +58,7 @@ class BestCheckpoint(ModelCheckpoint):
 class Resume(Callback):
     """Takes up what Lightning does not; configuration and command line win over the optimizers' old settings."""
 
-    metrics: Mapping[str, float] = MappingProxyType({})
-    stopping = False
+    metrics, stopping = dict[str, float](), False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""

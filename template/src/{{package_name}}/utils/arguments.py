@@ -54,9 +54,8 @@ def drop_replaced(args: Sequence[str]) -> list[str]:
 
     Kept are those in options, where a logger saves, and those of the model and the data module, which are the task's.
     """
-    result: list[str] = []
+    result, known = list[str](), dict[str, Any]()
     start = 0  # of the options after the last config: a reset before them drops none of them
-    known: dict[str, Any] = {}
     for before, arg in zip(["", *args], args, strict=False):
         option, value = arg.split("=", 1) if re.match("-.*=", arg) else (before, arg)
         is_config = option in ("-c", "--config")

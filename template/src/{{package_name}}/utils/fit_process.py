@@ -1,5 +1,6 @@
 """A run in a process of its own: one of several that a command starts, which reads its metrics as they come."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,7 @@ def train(arguments: Sequence[str], pipe: Connection) -> None:
     sys.argv = [str(project_root() / "src" / "main.py"), *arguments]
     Thread(target=stop_with_parent, daemon=True).start()
     keep_memory()
+    gc.freeze()  # what is imported, as in __main__.py
     try:
         Told(arguments)
     except UserError as error:
