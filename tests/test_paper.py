@@ -40,9 +40,9 @@ def records(project: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(project.glob("logs/baseline/*/run.json"))]
 
 
-def own_tests(project: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_results.py", "-rs"]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+def own_tests(warm: Server, project: Path) -> str:
+    """Return what the project's tests of its results print."""
+    return warm.run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_results.py", "-rs").stdout
 
 
 def test_the_readme_says_what_the_config_reaches(trained: Path) -> None:
@@ -63,18 +63,18 @@ def test_the_config_is_those_of_data_and_model_in_one(render: Render, dataset: s
     assert "| not run yet | none |" in (project / "README.md").read_text()
 
 
-def test_the_projects_tests_hold_the_table_against_runs_and_configs(project: Path) -> None:
-    assert "2 passed" in own_tests(project).stdout
+def test_the_projects_tests_hold_the_table_against_runs_and_configs(warm: Server, project: Path) -> None:
+    assert "2 passed" in own_tests(warm, project)
     readme = project / "README.md"
     text = readme.read_text()
     readme.write_text(re.sub(r"(test/acc \|) \S+", r"\1 0.9", text))
-    assert "1 failed, 1 passed" in own_tests(project).stdout
+    assert "1 failed, 1 passed" in own_tests(warm, project)
     readme.write_text(text)
     shutil.copy2(project / "configs/experiment/baseline.yaml", project / "configs/experiment/other.yaml")
-    assert "test_every_experiment_is_in_the_table" in own_tests(project).stdout
+    assert "test_every_experiment_is_in_the_table" in own_tests(warm, project)
     (project / "configs/experiment/other.yaml").write_text("# Written by a search: trial 3\n")
     shutil.rmtree(project / "logs" / "baseline")
-    assert "1 passed, 1 skipped" in own_tests(project).stdout
+    assert "1 passed, 1 skipped" in own_tests(warm, project)
 
 
 def test_a_card_says_what_the_run_has_recorded(warm: Server, project: Path) -> None:
