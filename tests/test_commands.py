@@ -843,16 +843,6 @@ def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(fitted: Pa
     assert started([sys.executable, "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src")) == "(2, 10) 10\n"
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
-def test_a_compiled_network_leaves_the_checkpoint_of_a_plain_one(fitted: Path, exp1: Path) -> None:
-    options = "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.num_sanity_val_steps 0"
-    directory = fit(fitted, f"--name compiled --model.compile true --trainer.max_epochs 1 {options}")
-    assert load(best(directory))["state_dict"].keys() == load(best(exp1))["state_dict"].keys()
-    go(fitted, f"test --name exp1 --ckpt_path {best(directory)} --trainer.limit_test_batches 1")
-    output = started([sys.executable, "-c", LOAD, best(directory)], fitted, PYTHONPATH="src")
-    assert output.endswith("(2, 10) 10\n")
-
-
 # Several processes ----------------------------------------------------------------------------------------------------
 
 

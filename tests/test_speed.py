@@ -148,12 +148,20 @@ def test_another_order_of_pixels_in_memory_gives_the_same_results(project: Path)
 @pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
 def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project: Path) -> None:
     recipe = ("-c", "configs/trainer/gpu.yaml", "--model.channels_last=true")
-    directory, _ = fit(project, *recipe, "--name=gpu", "--trainer.limit_train_batches=2")
+    once = ("--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0")
+    directory, _ = fit(project, *recipe, "--name=gpu", *once)  # in training, and in validation: two to compile
     assert weights(directory).keys() == weights(fit(project, "--trainer.limit_train_batches=1")[0]).keys()
     assert {value.dtype for value in weights(directory).values()} == {torch.float32, torch.int64}
     plain = ("--model.compile=false", "--model.channels_last=false", "--trainer.precision=32-true")
     output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, "--name=gpu")
     assert "test/acc" in output
+    code = f"""
+        from my_project.modules.classification import ClassificationModule
+
+        module = ClassificationModule.load_from_checkpoint("{directory / "checkpoints" / "best.ckpt"}")
+        print(module.hparams.compile)
+    """
+    assert execute(project, code).splitlines()[-1] == "True"
 
 
 @pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.5), (False, 60)])
