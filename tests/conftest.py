@@ -47,7 +47,7 @@ for line in sys.stdin:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.path[1:1] = env.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     try:
         if args[0] == "-m":
             sys.argv, sys.path[0] = args[1:], cwd
@@ -57,7 +57,7 @@ for line in sys.stdin:
             runpy.run_path(args[0], run_name="__main__")
         code = 0
     except SystemExit as end:
-        code = int(end.code is not None) if not isinstance(end.code, int) else end.code
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
     break
 """

@@ -4,11 +4,11 @@ import re
 import shutil
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import DIGITS, Render, run, succeed
+from test_speed import measured, weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
@@ -52,13 +52,8 @@ def fit(project: Path, *options: str, code: int = 0) -> tuple[Path, str]:
     return project / directory, output
 
 
-def weights(directory: Path) -> dict[str, torch.Tensor]:
-    checkpoint: dict[str, Any] = torch.load(directory / "checkpoints" / "last.ckpt", map_location="cpu")
-    return dict(checkpoint["state_dict"])
-
-
 def accuracy(output: str) -> float:
-    return float(re.findall(r"test/acc\W+([\d.]+)", output)[-1])
+    return measured(output)[0]
 
 
 @pytest.mark.parametrize("options", [(), RECIPE, (*RECIPE, "--model.compile=false")])
@@ -77,11 +72,10 @@ def test_what_the_recipe_trains_is_plain_and_a_cpu_evaluates_it(project: Path) -
 
 @pytest.mark.parametrize("options", [(), RECIPE])
 def test_a_run_that_is_stopped_goes_on(project: Path, options: tuple[str, ...]) -> None:
-    options = (*options, "--model=my_project.modules.classification.ClassificationModule")
-    options = (*options, "--model.net=my_project.models.mlp.MLP", "--trainer.deterministic=true")
-    whole, _ = fit(project, *options, "--trainer.max_epochs=3")
+    mlp = ("--model.net=my_project.models.mlp.MLP", "--trainer.deterministic=true", "--trainer.max_epochs=3")
+    whole, _ = fit(project, *options, *mlp)
     stop = "--trainer.callbacks+=my_project.callbacks.own.Stop"
-    stopped, _ = fit(project, *options, "--trainer.max_epochs=3", stop, code=128 + 15)
+    stopped, _ = fit(project, *options, *mlp, stop, code=128 + 15)
     succeed(project, "fit", f"--run={stopped.name}", "--trainer.callbacks=null", CUDA_VISIBLE_DEVICES="0")
     torch.testing.assert_close(weights(stopped), weights(whole))
 

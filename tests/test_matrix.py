@@ -152,6 +152,9 @@ def test_every_pair_of_answers_is_in_order(render: Render, row: dict[str, Any]) 
     for path in project.rglob("*"):
         if path.is_file() and path.suffix != ".gz":
             parse(path)
+    again = render(package_name="my_project", **row)
+    everything = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
+    assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
     for path in project.rglob("*.py"):
         for module in imported(path, project / "src"):
             assert module.with_suffix(".py").exists() or (module / "__init__.py").exists(), f"{path} imports {module}"
@@ -176,9 +179,7 @@ def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
 def test_projects_with_every_choice_type_check_train_and_pass_their_own_tests(
     render: Render, warm: Server, row: dict[str, Any]
 ) -> None:
-    project, again = (render(package_name="my_project", **row) for _ in range(2))
-    everything = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
-    assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
+    project = render(package_name="my_project", **row)
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     done = warm.run(project, "-m", "pytest", "-q")

@@ -114,7 +114,7 @@ TEXTS = {
 
 
 @settings(
-    max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=500, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(texts=st.fixed_dictionaries(TEXTS))
 def test_any_text_is_refused_or_arrives_as_it_was_given(packaging: Path, texts: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def fit(project: Path, *options: str) -> tuple[Path, str]:
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
-    checkpoint: dict[str, Any] = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint: dict[str, Any] = torch.load(directory / "checkpoints" / "last.ckpt", "cpu", weights_only=True)
     return dict(checkpoint["state_dict"])
 
 
@@ -156,12 +156,13 @@ def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project:
     output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, "--name=gpu")
     assert "test/acc" in output
     code = f"""
+        import torch
         from my_project.modules.classification import ClassificationModule
 
         module = ClassificationModule.load_from_checkpoint("{directory / "checkpoints" / "best.ckpt"}")
-        print(module.hparams.compile)
+        print(module.hparams.compile, tuple(module(torch.zeros(2, 1, 28, 28)).shape))
     """
-    assert execute(project, code).splitlines()[-1] == "True"
+    assert execute(project, code).splitlines()[-1] == "True (2, 10)"
 
 
 @pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.5), (False, 60)])
