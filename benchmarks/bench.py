@@ -92,6 +92,14 @@ def in_turn(repeats: int, **measures: Measure) -> dict[str, list[float]]:
     return values
 
 
+def render(project: Path, **answers: list[str]) -> None:
+    """Render a project from the working tree, with MNIST in it if it is at hand."""
+    data = {"package_name": "my_project", **answers}
+    copier.run_copy(str(ROOT), project, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
+    if folder := os.environ.get("MNIST_DIR"):
+        (project / "data" / "mnist").symlink_to(Path(folder).resolve())
+
+
 def fit(*options: str, **env: str) -> tuple[float, float, str]:
     return run(PYTHON, "src/main.py", "fit", *MNIST, *options, cwd=PROJECT, **env)
 
@@ -114,9 +122,6 @@ def train_with(script: str, *options: str, **env: str) -> float:
 def throughput() -> list[Figure]:
     """Samples per second against a loop and against single pictures."""
 
-    def per_sample() -> float:
-        return train_with("per_sample.py", "--epochs=2")
-
     def compared(size: int) -> dict[str, Measure]:
         return {
             "project": lambda: train(PROJECT, *MNIST, f"--data.batch_size={size}"),
@@ -124,9 +129,10 @@ def throughput() -> list[Figure]:
             "keeping": lambda: train_with("loop.py", f"--batch_size={size}", "--keep_memory"),
         }
 
+    single = {"per_sample": lambda: train_with("per_sample.py", "--epochs=2")}
     figures = []
     for size, target in ((64, ">= 0.9"), (256, ">= 0.95")):
-        values = in_turn(5, **compared(size), **({"per_sample": per_sample} if size == 64 else {}))
+        values = in_turn(5, **compared(size), **(single if size == 64 else {}))
         name, ours = f"training against a loop, batch {size}", values["project"]
         figures.append(Figure(name, "samples/s", ours, values["loop"], target))
         figures.append(Figure(f"{name}, which keeps memory too", "samples/s", ours, values["keeping"]))
@@ -191,10 +197,7 @@ def gpu() -> list[Figure]:
     if not torch.cuda.is_available():
         return []
     project, device = OUT / "gpu", {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-    data = {"package_name": "my_project", "models": ["simplenet", "resnet", "vit"]}
-    copier.run_copy(str(ROOT), project, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
-    if folder := os.environ.get("MNIST_DIR"):
-        (project / "data" / "mnist").symlink_to(Path(folder).resolve())
+    render(project, models=["simplenet", "resnet", "vit"])
 
     def training(model: str, size: int, *options: str) -> Measure:
         configs = (*MNIST[:2], "-c", f"configs/model/{model}.yaml", *options, f"--data.batch_size={size}")
@@ -322,8 +325,7 @@ def growth() -> list[Figure]:
 def pictures() -> list[Figure]:
     """Training on 50,000 JPEG files of 256 pixels by 256, with workers and without."""
     result, project = OUT / "steps.json", OUT / "pictures"
-    data = {"package_name": "my_project", "datasets": ["image_folder"]}
-    copier.run_copy(str(ROOT), project, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
+    render(project, datasets=["image_folder"])
     generator, files = np.random.default_rng(0), list[bytes]()
     for _ in range(500):
         noise = generator.normal(scale=10, size=(256, 256, 3))
@@ -469,12 +471,11 @@ def main() -> None:
     chosen = parser.parse_args().figures or names
     if wrong := set(chosen) - set(names):
         parser.error(f"{', '.join(sorted(wrong))}: choose among {', '.join(names)}")
+    if chosen == ["gpu"] and not torch.cuda.is_available():
+        parser.error("gpu: PyTorch finds no GPU")
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    data = {"package_name": "my_project"}
-    copier.run_copy(str(ROOT), PROJECT, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
-    if folder := os.environ.get("MNIST_DIR"):
-        (PROJECT / "data" / "mnist").symlink_to(Path(folder).resolve())
+    render(PROJECT)
     figures = [figure for function in FIGURES if function.__name__ in chosen for figure in function()]
     notes = [f"- {figure.name}: {figure.note}." for figure in figures if figure.note]
     facts = machine()
