@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
         from .cli import CLI
 
-        gc.freeze()
+        gc.freeze()  # nor later: the last time, at the end, takes a second
         gc.enable()
         CLI(args)
     except UserError as error:

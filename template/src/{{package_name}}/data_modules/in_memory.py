@@ -25,7 +25,7 @@ class ImageTensors(TensorDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch at once: the loader does not handle samples one by one."""
-        chosen = torch.tensor(indices).to(self.tensors[0].device, non_blocking=True)  # where steps wait for no copy
+        chosen = torch.tensor(indices).to(self.tensors[0].device, non_blocking=True)  # no step waits for the device
         return tuple(part.index_select(0, chosen) for part in self.tensors)
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:

@@ -23,7 +23,7 @@ class SimpleNet(nn.Sequential):
         layers: list[nn.Module] = []
         for channels_in, channels, padding in ((input_shape[0], 6, 2), (6, 16, 0)):
             convolution = nn.Conv2d(channels_in, channels, kernel_size=5, padding=padding, bias=False)
-            # ReLU after pooling computes the same of a quarter as many values
+            # ReLU after pooling: the same result from a quarter of the values
             layers += [convolution, nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()]
         height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])  # that is left of the image
         layers += [nn.Flatten(), nn.Linear(16 * height * width, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()]
