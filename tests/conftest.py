@@ -1,5 +1,7 @@
 """The template as users get it, rendered projects, and the commands of a rendered project."""
 
+import copy
+import gc
 import json
 import os
 import shutil
@@ -193,18 +195,48 @@ def warm(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_once() -> Iterator[None]:
-    """Have Jinja compile a text of the template once, not for each of hundreds of projects."""
-    original, compiled = jinja2.Environment.compile, dict[Any, Any]()
+def _once() -> Iterator[None]:
+    """Have Copier do once what it would do alike for each of hundreds of projects.
 
-    def compile(self: jinja2.Environment, source: Any, name: str | None = None, *args: Any, **options: Any) -> Any:
+    Jinja compiles a text once, and copier.yml is parsed once; each rendered file asks git whether it sees the modes of
+    files, which its config alone decides; and git looks for submodules only where there are some.
+    """
+    compile_text, load_all, call = jinja2.Environment.compile, yaml.load_all, plumbum.commands.BaseCommand.__call__
+    compiled, loaded, modes = dict[Any, Any](), dict[Any, Any](), dict[Any, Any]()
+
+    def compile_once(self: jinja2.Environment, source: Any, name: str | None = None, *args: Any, **kwargs: Any) -> Any:
         key = source, name, self.keep_trailing_newline, self.trim_blocks, self.lstrip_blocks
         if key not in compiled:
-            compiled[key] = original(self, source, name, *args, **options)
+            compiled[key] = compile_text(self, source, name, *args, **kwargs)
         return compiled[key]
 
+    def load_once(stream: Any, Loader: Any) -> Any:
+        text = stream.read() if hasattr(stream, "read") else stream
+        if text not in loaded:
+            loaded[text] = list(load_all(text, Loader))
+        return copy.deepcopy(loaded[text])
+
+    def call_once(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args[:2] == ("submodule", "update") and not (plumbum.local.cwd / ".gitmodules").exists():
+            return ""
+        if args != ("config", "--type=bool", "--get", "core.fileMode"):
+            return call(self, *args, **kwargs)
+        config = Path(self.cwd) / ".git" / "config"
+        key = config.read_text() if config.exists() else None
+        if key not in modes:
+            try:
+                modes[key] = call(self, *args, **kwargs)
+            except plumbum.ProcessExecutionError as error:
+                modes[key] = error
+        if isinstance(modes[key], Exception):
+            raise modes[key]
+        return modes[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jinja2.Environment, "compile", compile)
+        patch.setattr(jinja2.Environment, "compile", compile_once)
+        patch.setattr(yaml, "load_all", load_once)
+        patch.setattr(plumbum.commands.BaseCommand, "__call__", call_once)
+        gc.freeze()  # or Python would look for garbage among a million objects of PyTorch's again and again
         yield
 
 
