@@ -540,6 +540,15 @@ def test_run_json_says_what_happened_and_what_it_came_from(project: Path) -> Non
     assert {**after, "metrics": 0, "commands": 0} == {**said, "metrics": 0, "commands": 0}
 
 
+def test_the_packages_are_those_that_are_imported(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "tqdm-0.1.dist-info").mkdir()
+    (tmp_path / "tqdm-0.1.dist-info" / "METADATA").write_text("Name: tqdm\nVersion: 0.1\n")  # before the other one
+    (tmp_path / "left-1.0.dist-info").mkdir()
+    succeed(project, "fit", *DATA, *SHORT, "--name=two", "--trainer.max_epochs=1", PYTHONPATH=str(tmp_path))
+    (directory,) = runs(project, "two")
+    assert record(directory)["packages"]["tqdm"] == "0.1"
+
+
 def test_changes_since_the_commit_are_in_the_patch(project: Path, tmp_path: Path) -> None:
     readme = project / "README.md"
     readme.write_text(readme.read_text() + "\nnew line\n")

@@ -47,7 +47,8 @@ def code() -> dict[str, Any]:
 
 def software() -> dict[str, Any]:
     """Return the versions of Python and of all packages, and the template's with the answers that were given."""
-    packages = {found.metadata["Name"]: found.version for found in distributions()}
+    found = [one.metadata for one in distributions()]  # in the order of imports, and empty for what pip left behind
+    packages = {one["Name"]: one["Version"] for one in reversed(found) if one}
     versions = {name: packages.get(name) for name in ("torch", "lightning")}
     answers = ROOT / ".copier-answers.yml"
     return {
