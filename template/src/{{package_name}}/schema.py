@@ -1,5 +1,6 @@
 """Write a JSON schema of the configs, with which editors complete and check them: `python -m <package>.schema`."""
 
+import gc
 import importlib
 import json
 import re
@@ -29,7 +30,8 @@ def import_package() -> dict[str, str]:
 
 def generate() -> dict[str, Any]:
     """Return the schema of what `fit` takes; print which modules of the package are left out of it, and why."""
-    # only here, as these take seconds to import
+    # only here, as these take seconds to import, and longer if garbage is looked for in what stays
+    gc.disable()
     from jsonargparse import capture_parser, set_parsing_settings
     from lightning.pytorch import LightningModule
     from torch import nn
@@ -39,6 +41,8 @@ def generate() -> dict[str, Any]:
 
     loaded = set(sys.modules)
     broken = import_package()
+    gc.freeze()
+    gc.enable()
     for name, reason in broken.items():
         print(f"Left out: {name} ({reason})", file=sys.stderr)
     members = {
