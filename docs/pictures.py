@@ -13,7 +13,7 @@ import time
 from itertools import groupby
 from pathlib import Path
 
-import pexpect  # type: ignore[import-untyped]  # its stubs are a package of their own, for this one import
+import pexpect
 import pyte
 from pyte.screens import Char
 from rich.console import Console

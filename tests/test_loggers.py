@@ -19,7 +19,7 @@ import yaml
 from conftest import DIGITS, Render, fail, run, succeed
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 # MLflow's own, with a newer SQLAlchemy

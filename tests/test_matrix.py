@@ -2,6 +2,7 @@
 
 import ast
 import filecmp
+import importlib.metadata
 import itertools
 import json
 import re
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 import yaml
 from allpairspy import AllPairs
 from conftest import QUESTIONS, ROOT, Render, Server, files, fits, succeed
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
@@ -89,6 +94,33 @@ def dependencies(project: Path) -> set[str]:
     return {re.split(r"[\[<>=]", line)[0] for given in lists for line in given}
 
 
+def provided(requirements: list[str]) -> set[str]:
+    """Return the distributions that pip installs for these requirements, as far as they are installed here."""
+    found, todo = set[str](), [*requirements]
+    while todo:
+        wanted = Requirement(todo.pop())
+        name = {"mlflow": "mlflow-skinny"}.get(wanted.name, wanted.name)  # which stands for it here
+        if str(wanted) in found:
+            continue
+        found |= {str(wanted), canonicalize_name(name)}
+        with suppress(importlib.metadata.PackageNotFoundError):
+            needs = [Requirement(line) for line in importlib.metadata.requires(name) or []]
+            extras = wanted.extras or {""}
+            todo += [
+                str(one).partition(";")[0]
+                for one in needs
+                if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in extras)
+            ]
+    return found
+
+
+@cache
+def distributions() -> dict[str, set[str]]:
+    """Return which distributions have a module, by its name."""
+    found = importlib.metadata.packages_distributions()
+    return {module: {canonicalize_name(name) for name in names} for module, names in found.items()}
+
+
 def parse(path: Path) -> None:
     """See that a file is what its name says, and that nothing is left of the template in it."""
     text = path.read_text()
@@ -109,6 +141,14 @@ def parse(path: Path) -> None:
         case ".md":
             for link in re.findall(r"\]\((?!http)([^)#]+)", text):
                 assert (path.parent / link).exists(), f"{path} leads to {link}"
+
+
+def libraries(path: Path) -> set[str]:
+    """Return the libraries, by the names of their modules, that a file imports."""
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"__main__", "conftest", "my_project"}
 
 
 def imported(path: Path, src: Path) -> Iterator[Path]:
@@ -155,7 +195,11 @@ def test_every_pair_of_answers_is_in_order(render: Render, row: dict[str, Any]) 
     again = render(package_name="my_project", **row)
     everything = [path.relative_to(project) for path in project.rglob("*") if path.is_file()]
     assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    installed = provided(sum(metadata["optional-dependencies"].values(), metadata["dependencies"]))
     for path in project.rglob("*.py"):
+        for library in libraries(path) - {"pooch"}:  # of some datasets alone, and imported when they download
+            assert distributions()[library] & installed, f"{path} imports {library}, which nothing installs"
         for module in imported(path, project / "src"):
             assert module.with_suffix(".py").exists() or (module / "__init__.py").exists(), f"{path} imports {module}"
     for command in (["ruff", "check"], ["ruff", "format", "--check"]):
@@ -184,7 +228,7 @@ def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_o
     assert done.returncode == 0, done.stdout + done.stderr
     done = warm.run(project, "-m", "pytest", "-q")
     assert done.returncode == 0, done.stdout
-    assert "warning" not in done.stdout
+    assert "warning" not in done.stdout and not done.stderr, done.stdout + done.stderr
     dataset, model = next(
         pair
         for pair in itertools.product(row["datasets"], row["models"])

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import pexpect  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pexpect
 import pytest
 import torch
 import yaml

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import DIGITS, ROOT, Render, succeed
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SKLEARN = ROOT / ".venv" / "sklearn"
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
