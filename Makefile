@@ -15,7 +15,7 @@ test: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	MYPY_CACHE_DIR=build/mypy $(BIN)/mypy
 	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
 	cd build/lint && MYPY_CACHE_DIR=../mypy ../../$(BIN)/mypy
 
