@@ -1064,6 +1064,14 @@ def test_what_is_noticed_when_the_training_begins_is_said_in_a_line(fitted: Path
     assert record(only(fitted / "logs" / name))["status"] == "failed"
 
 
+def test_compiling_where_there_is_no_compiler_is_answered_in_a_line(fitted: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = [sys.executable, "src/main.py", "fit", *DIGITS, *QUIET, "--model.compile=true"]
+    done = start([*command, "--name=compiled"], fitted, CXX="none", TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 1
+    answer = "error: compile is true, but needs a C++ compiler: install one, such as g++"
+    assert "Traceback" not in done.stderr and done.stderr.splitlines()[-1] == answer
+
+
 @pytest.mark.parametrize("where", ["when it is built", "in training"])
 def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(project: Path, where: str) -> None:
     write(

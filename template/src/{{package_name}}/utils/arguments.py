@@ -89,7 +89,8 @@ def answer(error: Exception) -> str | None:
     of_value = type(error) in (RuntimeError, TypeError, ValueError)
     if isinstance(error, mistakes) or (of_value and frame.f_globals.get("__name__", "").startswith(LIBRARIES)):
         return text + " (is it installed? pip install -e .)" * ("No module named" in text)
-    return None
+    no_compiler = re.search("InvalidCxxCompiler|Failed to find C compiler", text)
+    return "compile is true, but needs a C++ compiler: install one, such as g++" if no_compiler else None
 
 
 def explain(message: str, options: Iterable[str]) -> str:
