@@ -359,6 +359,7 @@ def test_a_folder_for_validation_is_taken_and_hidden_files_are_not(package: Path
             for i in range(count):
                 Image.new("L", (8, 8), i).save(tmp_path / part / name / "below" / f"{i}.png")
             (tmp_path / part / name / ".DS_Store").write_text("no picture")
+            shutil.copytree(tmp_path / part / name / "below", tmp_path / part / name / ".ipynb_checkpoints")
     (tmp_path / "train" / ".cache").mkdir()
     data = data_module("image_folder", "ImageFolderDataModule", str(tmp_path), image_size=8, num_workers=0)
     data.setup("fit")

@@ -36,6 +36,20 @@ class Event(Callback):
 """
 EVENT = "--trainer.callbacks+=my_project.callbacks.own.Event"
 
+# Draws random numbers, in each process others
+NOISY = """
+import torch
+
+from .digits import DigitsDataModule
+
+
+class Noisy(DigitsDataModule):
+    def augment(self, images):
+        for _ in range(1 + self.trainer.global_rank):
+            noise = torch.rand_like(images)
+        return images + 0.5 * noise
+"""
+
 DATA = """
 import os
 
@@ -150,8 +164,10 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     project: Path, strategy: str, signum: str, rank: int
 ) -> None:
     (project / "src" / "my_project" / "callbacks" / "own.py").write_text(CALLBACK)
-    train(project, *options(strategy, 2), "--name=whole")
-    command = ["src/main.py", "fit", *options(strategy, 2), "--name=part"]
+    (project / "src" / "my_project" / "data_modules" / "noisy.py").write_text(NOISY)
+    noisy = (*options(strategy, 2), "--data=my_project.data_modules.noisy.Noisy")
+    train(project, *noisy, "--name=whole")
+    command = ["src/main.py", "fit", *noisy, "--name=part"]
     code, output = end(start(project, [*command, EVENT], EVENT_RANK=str(rank), EVENT=f"kill -s {signum} $PPID"))
     assert code == 128 + signal.SIGTERM, output
     assert output.count(f"Interrupted: fit --run {run_of(project, 'part').name} goes on") == 1

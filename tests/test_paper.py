@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Render, Server, git, succeed
+from conftest import Render, Server, fail, git, succeed
 
 BASELINE = ("-c", "configs/experiment/baseline.yaml", "--name=baseline", "--trainer.enable_progress_bar=false")
 CARD = ("-m", "my_project.model_card", "--run=baseline")
@@ -102,6 +102,28 @@ def test_a_run_that_was_not_tested_has_no_card(warm: Server, project: Path) -> N
     done = warm.run(project, *CARD, cwd=project / "src")
     assert done.returncode == 1 and re.fullmatch(r"error: \S+ was not tested: .* test --run \S+\n", done.stderr)
     assert not (project / "MODEL_CARD.md").exists()
+
+
+def test_a_run_that_goes_on_has_to_be_tested_again(warm: Server, project: Path) -> None:
+    fail(project, "fit", "--run=baseline", "--trainer.max_epochs=6")
+    assert "test/acc" in records(project)[-1]["metrics"], "nothing has changed"
+    succeed(project, "fit", "--run=baseline", "--trainer.max_epochs=21", "--model.lr_scheduler=null")
+    assert "test/acc" not in records(project)[-1]["metrics"] and "val/acc" in records(project)[-1]["metrics"]
+    assert "was not tested" in warm.run(project, *CARD, cwd=project / "src").stderr
+
+
+def test_a_run_that_was_killed_and_one_without_a_finite_result_have_a_card(warm: Server, project: Path) -> None:
+    path = sorted(project.glob("logs/baseline/*/run.json"))[-1]
+    record = json.loads(path.read_text())
+    killed = {"command": "fit", "start": "2026-11-23T18:00:00+00:00", "end": None}
+    later = {"command": "-c x.yaml fit", "start": "2026-11-23T20:00:00+00:00", "end": "2026-11-23T20:01:30+00:00"}
+    tested = {"command": "test --name fit", "start": "2026-11-23T20:00:00+00:00", "end": "2026-11-23T23:00:00+00:00"}
+    record |= {"start": killed["start"], "end": None, "commands": [killed, later, tested]}
+    path.write_text(json.dumps(record | {"metrics": {"test/loss": None, "test/acc": 0.5}}))
+    done = warm.run(project, *CARD, cwd=project / "src")
+    assert done.returncode == 0, done.stderr
+    card = (project / "MODEL_CARD.md").read_text()
+    assert "| test/loss | not finite |" in card and "| Trained | 2026-11-23, in 0:01:30 h |" in card
 
 
 @pytest.mark.parametrize("licence", ["MIT", "GPL-3.0-or-later", "Unlicense", "Proprietary"])

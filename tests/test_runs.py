@@ -46,6 +46,20 @@ class NoisyDataModule(DigitsDataModule):
 """
 
 
+# Keeps what `weights_only` does not load
+WORDS = """
+from pathlib import Path
+
+from lightning.pytorch import Callback
+
+
+class Words(Callback):
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        checkpoint["words"] = Path("words.txt")
+"""
+TESTED = ("--test_after_fit=true",)
+
+
 # Tools ----------------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +289,54 @@ def test_of_a_checkpoint_cut_short_the_best_takes_the_place(project: Path) -> No
     output = succeed(project, "fit", "--run=cut", "--trainer.max_epochs=2", *QUIET)
     assert f"{path.relative_to(project)} is damaged: best.ckpt takes its place" in output
     assert load(directory)["epoch"] == 1
+
+
+def test_what_was_best_stays_where_the_project_is_moved(project: Path, tmp_path: Path) -> None:
+    options = (*STEPS, "--model.optimizer.lr=0.01", "--name=moved", "--trainer.max_epochs=3")
+    directory = fit(project, *options)
+    best = load(directory, "best")["epoch"]
+    moved = project.rename(tmp_path / "elsewhere")
+    output = succeed(moved, "fit", "--run=moved", "--trainer.max_epochs=5", "--model.optimizer.lr=9", *TESTED)
+    assert load(moved / directory.relative_to(project), "best")["epoch"] == best
+    assert f"Tested: {directory.relative_to(project)}/checkpoints/best.ckpt" in output
+    assert "Warning" not in output
+
+
+@pytest.mark.parametrize("option", ["--trainer.max_epochs=9", "--trainer.precision=bf16-mixed"])
+def test_a_run_that_does_not_go_on_stays_as_it_is(project: Path, option: str) -> None:
+    directory = fit(project, "--name=kept", "--trainer.max_epochs=1")
+    kept = [(directory / name).read_text() for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")]
+    (project / "README.md").write_text("Changed\n")
+    conftest.run(project, "fit", "--run=kept", option)  # a longer schedule is refused; all has been trained
+    there = [(directory / name).read_text() for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")]
+    assert there == kept
+    succeed(project, "test", "--name=kept", *DATA, *QUIET)
+
+
+def test_another_runs_best_is_not_the_new_runs(project: Path) -> None:
+    directory = fit(project, *STEPS, "--name=first", "--trainer.max_epochs=2")
+    start = f"--ckpt_path={directory / 'checkpoints' / 'last.ckpt'}"
+    fit(project, *STEPS, "--name=second", "--trainer.max_epochs=4", "--model.optimizer.lr=9", start)
+    (second,) = runs(project, "second")
+    assert load(second, "best")["epoch"] > 1
+
+
+def test_a_checkpoint_with_more_than_plain_data_is_gone_on_with_if_that_is_allowed(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "words.py").write_text(WORDS)
+    words = "--trainer.callbacks+=my_project.callbacks.words.Words"
+    fit(project, *STEPS, "--name=words", "--trainer.max_epochs=2", words)
+    output = succeed(project, "fit", "--run=words", "--weights_only=false", "--trainer.max_epochs=3")
+    assert "damaged" not in output
+    (directory,) = runs(project, "words")
+    saved = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=False)
+    assert (saved["epoch"], saved["global_step"]) == (2, 9)
+
+
+def test_a_command_that_fails_leaves_the_users_empty_folders(noisy: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "results").mkdir(parents=True)
+    root = f"--trainer.default_root_dir={tmp_path / 'mine' / 'results'}"
+    fail(noisy, "fit", *DATA, *SHORT, root, "--ckpt_path=nope.ckpt")
+    assert (tmp_path / "mine" / "results").is_dir() and not list((tmp_path / "mine" / "results").iterdir())
 
 
 def test_an_error_is_recorded(project: Path) -> None:
@@ -571,6 +633,38 @@ def test_changes_since_the_commit_are_in_the_patch(project: Path, tmp_path: Path
         assert not (tmp_path / "again" / name).exists(), name
 
 
+def test_whatever_else_lies_in_the_project_the_code_is_recorded(project: Path) -> None:
+    (project / "weights.bin").write_bytes(bytes(range(256)))
+    git(project, "add", "weights.bin")
+    git(project, "commit", "--quiet", "--message", "Weights")
+    git(project, "mv", "weights.bin", "better.bin")
+    with (project / "src" / "my_project" / "cli.py").open("a") as file:
+        file.write("# edited\n")
+    (project / "src" / "my_project" / ".#cli.py").symlink_to("ada@laptop.1234")  # Emacs' lock of what is not saved
+    git(project / "src", "init", "--quiet", "other")
+    (project / "src" / "other" / "file.txt").write_text("another repository\n")
+    directory = fit(project, "--name=full", "--trainer.max_epochs=1")
+    assert record(directory)["git"] == {
+        "commit": git(project, "rev-parse", "HEAD").strip(),
+        "branch": "main",
+        "dirty": True,
+    }
+    assert "+# edited" in (directory / "code.patch").read_text()
+
+
+def test_what_is_committed_before_fit_is_what_is_recorded(project: Path) -> None:
+    hook = project / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nsleep 3\n")
+    hook.chmod(0o755)
+    (project / "README.md").write_text("Changed\n")
+    directory = fit(project, "--name=committed", "--trainer.max_epochs=1", "--git_commit_before_fit=true")
+    git_state = {"commit": git(project, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": False}
+    assert record(directory)["git"] == git_state
+    assert git(project, "log", "-1", "--format=%s").strip() == f"committed_{directory.name}"
+    assert not (directory / "code.patch").read_text()
+
+
 @pytest.mark.parametrize("kind", ["no repository", "no commit", "no git"])
 def test_without_git_the_rest_is_recorded(project: Path, kind: str) -> None:
     shutil.rmtree(project / ".git")
@@ -624,7 +718,16 @@ KEYS = ("api_key", "token", "password", "client_secret", "COMET_API_KEY", "aws_s
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize(
-    "form", ["{}: s3cr3t", '{}: "s3cr3t one"', "--x.{} s3cr3t", "--x.{}=s3cr3t", '{{"{}": "s3cr3t"}}']
+    "form",
+    [
+        "{}: s3cr3t",
+        "{}: 1-s3cr3t",
+        "{}: true-s3cr3t",
+        '{}: "s3cr3t one"',
+        "--x.{} s3cr3t",
+        "--x.{}=s3cr3t",
+        '{{"{}": "s3cr3t"}}',
+    ],
 )
 def test_what_is_named_as_secrets_are_is_masked(noisy: Path, key: str, form: str) -> None:
     masked = mask(noisy, form.format(key))
@@ -639,6 +742,12 @@ def test_what_is_named_as_secrets_are_is_masked(noisy: Path, key: str, form: str
         "keys: [a, b]",
         "monitor: val/acc",
         "token: null",
+        "use_cls_token: true",
+        "--model.net.pad_token 50256",
+        "--model.net.pad_token=3 --name x",
+        '{"eos_token": 2}',
+        'mask_token: "[MASK]"',
+        "mask_token: <mask>",
         "--data.key_column name",
         "https://example.org/x@y",
     ],

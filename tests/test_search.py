@@ -1,5 +1,6 @@
 """The tooling choices `optuna` and `sweep`: what workers of a study do, and what an agent of a sweep would run."""
 
+import csv
 import json
 import os
 import pwd
@@ -217,8 +218,11 @@ def test_a_key_has_a_number_or_one_of_its_choices(project: Path) -> None:
         "model.compile": [False],
     }
     write(project, space=space, trials=1)
-    search(project, "--trainer.max_epochs=1")
+    search(project, "--trainer.max_epochs=1", "--trainer.val_check_interval=0.25")
     (run,) = project.glob("logs/lr/*/config.yaml")
+    with run.with_name("metrics.csv").open() as file:
+        reached = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
+    assert len(reached) == 4 and trials(project)[0].value == pytest.approx(max(reached)) != reached[0]
     config = yaml.safe_load(run.read_text())
     model = config["model"]["init_args"]
     assert model["lr_scheduler"] is None and model["compile"] is False

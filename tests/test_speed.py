@@ -6,18 +6,32 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 import torch
 from conftest import DIGITS, ROOT, Render, fail, succeed
 
 SHORT = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.max_epochs=1")
 SKLEARN = ROOT / ".venv" / "sklearn"
+STOP = """
+import os
+import signal
+
+from lightning.pytorch import Callback
+
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 25 and not trainer.ckpt_path:
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +226,17 @@ def test_a_report_says_what_limits_training(project: Path, options: tuple[str, .
     assert int(found[0].replace(",", "")) > 0
     assert most - 20 <= int(found[1]) <= most
     assert found[2].startswith(advice)
+
+
+def test_a_run_that_goes_on_within_an_epoch_is_reported_as_any(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "stop.py").write_text(STOP)
+    stop = ("--name=stopped", "--trainer.callbacks+=my_project.callbacks.stop.Stop")
+    profile = ("-c", "configs/trainer/profile.yaml")
+    done = conftest.run(project, "fit", *DIGITS, *SHORT[:2], "--trainer.max_epochs=2", *stop, *profile)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    output = succeed(project, "fit", "--run=stopped")
+    (found,) = re.findall(r"^Speed: ([\d,]+) samples/s, (\d+)% ", output, re.M)
+    assert int(found[0].replace(",", "")) > 0 and int(found[1]) < 20
 
 
 def test_too_few_steps_are_not_reported(project: Path) -> None:

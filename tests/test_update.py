@@ -597,7 +597,10 @@ def test_the_message_says_what_is_new_and_how_to_see_and_undo_it(started: Callab
     for section in sections:
         is_new = section.startswith("Unreleased") or Version(section.split()[0]) > Version(release)
         assert (section.strip() in message) is is_new
-    commands = re.findall("(?m)^[A-Z][a-z ]+: +(git .*?)(?:    .*)?$", message)
+    documented = (ROOT / "docs" / "updating.md").read_text()
+    end = documented[documented.index("See what it did:") :].partition("```")[0]
+    assert end in message
+    commands = re.findall("(?m)^[A-Z][a-z ]+: +(git .*?)(?:    .*)?$", end)
     assert len(commands) == 3
     for command in commands:
         subprocess.run(command, shell=True, cwd=project, check=True)

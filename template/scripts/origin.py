@@ -34,12 +34,13 @@ def code() -> dict[str, Any]:
     branch = output("git", "rev-parse", "--abbrev-ref", "HEAD")
     if not commit or not branch:  # no git, no repository, or nothing committed yet
         return {"git": {"commit": None, "branch": None, "dirty": None}, "patch": ""}
-    difference = ("git", "diff", "--no-ext-diff", "--no-color", "--relative")
+    difference = ("git", "diff", "--no-ext-diff", "--no-color", "--no-renames", "--relative")
     changed = (output(*difference, "--numstat", "-z", "HEAD") or "").split("\0")[:-1]
     binary = [":(exclude)" + line.split("\t")[2] for line in changed if line.startswith("-")]
     patch = output(*difference, "HEAD", "--", ".", *binary) or ""
     new = output("git", "ls-files", "-z", "--others", "--exclude-standard", "src", "configs") or ""
-    for name in new.split("\0")[:-1]:
+    files = [name for name in new.split("\0")[:-1] if (ROOT / name).is_file()]  # no repository, and no broken link
+    for name in files:
         if (ROOT / name).stat().st_size <= MAX_UNTRACKED and b"\0" not in (ROOT / name).read_bytes():
             patch += output(*difference, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""  # 1: it differs
     return {"git": {"commit": commit.strip(), "branch": branch.strip(), "dirty": bool(changes)}, "patch": patch}

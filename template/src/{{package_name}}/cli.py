@@ -1,7 +1,6 @@
 """The command line: LightningCLI with default configs, run directories and checkpoints found by name."""
 
 import logging
-import os
 import re
 import signal
 import sys
@@ -10,7 +9,6 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
@@ -59,10 +57,15 @@ class CLI(LightningCLI):
                 raise
             raise UserError(text) from error
         finally:
-            with suppress(AttributeError, OSError):
-                os.removedirs(self.directory)  # if nothing is in it
+            with suppress(AttributeError, OSError):  # unless something is in it
+                self.directory.rmdir()
+                self.directory.parent.rmdir()
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()  # Gloo's threads would abort a Python that ends without
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CLI":
+        """Stay one: copies of a module, as StochasticWeightAveraging makes, lead here by its optimizer's parser."""
+        return self
 
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, not printed with the usage, and add the options that not all sub-commands have."""
@@ -91,7 +94,7 @@ class CLI(LightningCLI):
         """Parse the arguments after the default configs, or after that of the run that `--run` names."""
         args = [re.sub(r"^--trainer\.logger\.name(?=$|=)", "--name", arg) for arg in args]  # for every logger, and none
         self.arguments, start = [*args], next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
-        runs = [arg[6:] or following for arg, following in pairwise([*args, ""]) if f"{arg}=".startswith("--run=")]
+        runs = [a[6:] or after for a, after in zip(args, [*args[1:], ""], strict=False) if f"{a}=".startswith("--run=")]
         self.run = find_run(runs[-1], project_root() / "logs") if runs else None
         configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
         if start:
@@ -124,7 +127,7 @@ class CLI(LightningCLI):
         which = config.ckpt_path or (("last" if run else None) if fit else None if config.allow_untrained else "best")
         if which in ("best", "last"):
             run = run or find_run(name, logs, finished=not config.ckpt_path)
-            found = find_checkpoint(run, which)
+            found = find_checkpoint(run, which, config.weights_only is not False)
             if not found and (config.ckpt_path or not fit):
                 raise UserError(f"{shown(run)} has no {which} checkpoint: fit --run {run.name} goes on with it")
             config.ckpt_path = str(found) if found else None
@@ -161,6 +164,8 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has, as far as the trainer's switches allow, and the file of metrics."""
         init, config = self.config_init[self.subcommand], None
+        if init.get("git_commit_before_fit"):  # before the record looks at what is committed
+            commit_all(project_root(), "_".join(self.directory.parts[-2:]))
         self.checkpoint, trainer = init.checkpoint, init.trainer
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
         own, loggers = (one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger))
@@ -172,7 +177,7 @@ class CLI(LightningCLI):
                 for key in ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit"):
                     self.given.pop(key, None)  # what to do now, not what the run is
                 config = mask(self.parsers[str(self.subcommand)].dump(self.given, skip_unset=False), by="")
-            used.insert(0, record := RunRecord(self.directory, self.arguments, config))
+            used.insert(1, record := RunRecord(self.directory, self.arguments, config))
             used += [self.checkpoint] if trainer.enable_checkpointing is not False else []
             used += [PredictionWriter(self.directory)] if self.subcommand == "predict" else []
             if self.subcommand == "fit":
@@ -181,13 +186,8 @@ class CLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the model before anything is started."""
-        config = self.config[self.subcommand]
-        if config.ckpt_path is not None:
+        if (config := self.config[self.subcommand]).ckpt_path is not None:
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
-
-    def before_fit(self) -> None:
-        if self.config.fit.git_commit_before_fit:
-            commit_all(project_root(), "_".join(self.directory.parts[-2:]))
 
     def after_fit(self) -> None:
         if self.config.fit.test_after_fit:

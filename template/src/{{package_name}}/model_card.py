@@ -1,11 +1,12 @@
 """Write a model card from what a run has recorded: `python -m <package>.model_card --run exp1`."""
 
 import hashlib
+import re
 import sys
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def origin(run: Path, record: dict[str, Any], config: dict[str, Any], checkpoint
     """Return what the results come from."""
     net = config["model"].get("init_args", {}).get("net")
     network = net.get("class_path") if isinstance(net, dict) else net
-    start, end = (datetime.fromisoformat(record[key]) for key in ("start", "end"))
+    fits = [command for command in record["commands"] if re.match(r"(-\S+ \S+ )*fit\b", command["command"])]
+    spans = [[datetime.fromisoformat(fit[key]) for key in ("start", "end")] for fit in fits if fit["end"]]
+    took = sum((end - start for start, end in spans), timedelta())  # without what was killed
     code = record.get("git") or {}
     commit = f"{code['commit']}{', changed as code.patch says' * bool(code['dirty'])}" if code.get("commit") else ""
     files = (f"{name} (SHA-256 {digest})" for name, digest in (record.get("data") or {}).items())
@@ -70,7 +73,7 @@ def origin(run: Path, record: dict[str, Any], config: dict[str, Any], checkpoint
         "Module": f"`{config['model']['class_path']}`",
         "Network": f"`{network}`" if network else "",
         "Checkpoint": f"best.ckpt (SHA-256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()})",
-        "Trained": f"{start:%Y-%m-%d}, in {str(end - start).partition('.')[0]} h",
+        "Trained": f"{record['start'][:10]}{f', in {took} h' * bool(took)}",
         "Hardware": ", ".join(record.get("gpus") or []) or f"{record['cores']} cores, {record['processor']}",
         "Software": f"Python {record['python']}, PyTorch {record['torch']}, Lightning {record['lightning']}",
     }
@@ -91,7 +94,7 @@ def card(run: Path) -> str:
         license="other" if licence.startswith(("{", "LicenseRef")) else licence.lower(),
         name=project["name"],
         description=project.get("description", ""),
-        metrics=table((name, f"{value:.4g}") for name, value in tested.items()),
+        metrics=table((name, "not finite" if value is None else f"{value:.4g}") for name, value in tested.items()),
         origin=table(origin(run, record, config, checkpoint).items()),
         module=module,
         model=model,

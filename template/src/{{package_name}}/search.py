@@ -64,7 +64,7 @@ class Search:
     """What a config in configs/search/ says.
 
     Args:
-        metric: Metric to optimise. The value of a trial is the best of its epochs.
+        metric: Metric to optimise. The value of a trial is the best that it reaches.
         space: A range, or a list of choices, for each key.
         direction: Whether more of the metric is better, or less.
         trials: How many trials the study has, those of all workers together.
@@ -140,10 +140,10 @@ class Worker:
                 print(f"The trial failed: {error}", file=sys.stderr)
 
     def run(self, trial: Trial) -> float:
-        """Train with a trial's values, going on where it had got to before; return the best of its epochs."""
+        """Train with a trial's values, going on where it had got to before; return the best that it reaches."""
         self.begins.release()
         search, root, pruned = self.search, project_root(), False
-        values: list[float] = []
+        values, reported = list[float](), set[int]()
         options, begun = list(suggest(trial, search.space)), root / trial.user_attrs.get("run", "none")
         new = [f"--name={search.study}", "--trainer.enable_model_summary=false", *self.arguments, *options]
         process = FitProcess(["fit", *([f"--run={begun}"] if (begun / "config.yaml").exists() else new)])
@@ -153,7 +153,9 @@ class Worker:
                 trial.set_user_attr("run", os.path.relpath(process.directory, root))
             for epoch, value in process.epochs(search.metric):
                 values.append(value)
-                trial.report(value, epoch)
+                if epoch not in reported:  # Optuna takes one for each
+                    reported.add(epoch)
+                    trial.report(value, epoch)
                 if not pruned and trial.should_prune():
                     pruned = True
                     process.terminate()

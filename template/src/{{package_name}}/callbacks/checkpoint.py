@@ -1,6 +1,5 @@
 """Checkpoints, made and taken up so that a run ends as if it had never stopped."""
 
-import os
 import random
 import signal
 from contextlib import suppress
@@ -29,6 +28,14 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
         super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what was best, also where the run's directory has been moved."""
+        there, here = state_dict["dirpath"], str(self.dirpath)
+        now = here if Path(there).parent.name == Path(here).parent.name else there  # the other is another run's
+        paths = {key: value.replace(there, now) for key, value in state_dict.items() if isinstance(value, str)}
+        best = {path.replace(there, now): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after every epoch; Lightning's `save_last` does so only when there is a new best."""
@@ -61,16 +68,20 @@ class Resume(Callback):
     metrics, stopping = dict[str, float](), False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""
+        """Add all random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""
         name, keys, *rest = cast("tuple[Any, ...]", np.random.get_state())
-        states = random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        own = random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        states = [own] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(states, own)
         metrics = {key: value.item() for key, value in trainer.callback_metrics.items() if trainer.is_last_batch}
         checkpoint |= {"random": states, "metrics": metrics}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if "random" in checkpoint:
             self.metrics = checkpoint["metrics"]
-            python, numpy, cpu, gpus = checkpoint["random"]
+            own = checkpoint["random"]  # of each process; of the first one alone, in older checkpoints
+            python, numpy, cpu, gpus = own[trainer.global_rank % len(own)] if isinstance(own, list) else own
             random.setstate(python)
             np.random.set_state(numpy)
             torch.set_rng_state(cpu)
@@ -78,6 +89,8 @@ class Resume(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        # before StochasticWeightAveraging adds an epoch, in which it has a schedule of its own
+        self.asked = trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # what a scheduler sets stays as the checkpoint has it
@@ -86,18 +99,17 @@ class Resume(Callback):
         for group, configured in zip(groups, self.configured, strict=True):
             group.update({key: value for key, value in configured.items() if key not in kept})
         for config in trainer.lr_scheduler_configs:
-            scheduler, asked = cast("Any", config.scheduler), trainer.estimated_stepping_batches
-            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < asked:
-                steps = f"OneCycleLR ends after {scheduler.total_steps} steps, and max_epochs asks for {asked:.0f}"
-                mend = "set it as it was, or train anew" if trainer.ckpt_path else "leave out its length"
-                raise UserError(f"{steps}: {mend}")
+            scheduler = cast("Any", config.scheduler)
+            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < self.asked:
+                mend = "set max_epochs as it was, or train anew" if trainer.ckpt_path else "leave out its length"
+                raise UserError(f"OneCycleLR ends after {scheduler.total_steps} of {self.asked:.0f} steps: {mend}")
             due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
             if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
                 scheduler.step(self.metrics[str(config.monitor)])
         loader: Any = trainer.train_dataloader
         if trainer.fit_loop.restarted_mid_epoch and hasattr(loader, "skip"):
             loader.skip = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        if os.name == "posix":
+        if hasattr(signal, "SIGKILL"):  # not on Windows
             with suppress(ValueError):  # in a thread
                 self.lightnings: Any = signal.signal(signal.SIGTERM, self.stop)
                 signal.signal(signal.SIGINT, self.stop)

@@ -75,7 +75,8 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if "start" in self.command:  # it goes on, with the test after fit
+        # a run that goes on begins with its training, if that is not refused; the test after fit is the same command
+        if "start" in self.command or (stage == "fit" and (self.directory / "config.yaml").exists()):
             return
         rank_zero_info(f"Run directory: {shown(self.directory)}")
         self.command["start"] = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -88,9 +89,12 @@ class RunRecord(Callback):
             data = getattr(cast("Any", trainer).datamodule, "sha256", {})
             facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data, "cuda": torch.version.cuda}
             self.run = {**place, "start": self.command["start"], **read_run(self.directory), **facts, **origin}
+            # a test of what the run was before says nothing of what it becomes
+            self.run["metrics"] = {k: v for k, v in self.run.get("metrics", {}).items() if not k.startswith("test/")}
         self._save(trainer, "running")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.setup(trainer, pl_module, "train")
         self.metrics.resume(trainer.global_step)
 
     @rank_zero_only
@@ -118,7 +122,8 @@ class RunRecord(Callback):
             self._save(trainer, "failed", mask(f"{type(exception).__name__}: {exception}"))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._save(trainer, "finished")
+        if "start" in self.command:
+            self._save(trainer, "finished")
 
     @rank_zero_only
     def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:

@@ -14,20 +14,21 @@ class Speed(Callback):
     The first ten steps, which warm up, do not count, nor does validation.
     """
 
-    samples, waiting, working, now = 0, 0.0, 0.0, 0.0
+    steps, samples, waiting, working, now = 0, 0, 0.0, 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.now = time.perf_counter()
 
-    on_validation_end = on_train_epoch_start
+    on_train_start = on_validation_end = on_train_epoch_start  # the first: where a run goes on within an epoch
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
         before, self.now = self.now, time.perf_counter()
-        self.waiting += (self.now - before) * (trainer.global_step >= 10)
+        self.waiting += (self.now - before) * (self.steps >= 10)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         before, self.now = self.now, time.perf_counter()
-        if trainer.global_step > 10:
+        self.steps += 1
+        if self.steps > 10:
             self.working += self.now - before
             self.samples += getattr(trainer.train_dataloader, "batch_size", 0) * trainer.world_size
 

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 
 from ..utils.project import UserError, project_root, shown
-from .pictures import PictureDataModule, Pictures, names_and_sizes
+from .pictures import PictureDataModule, Pictures, files_in, names_and_sizes
 
 
 class ImageFolderDataModule(PictureDataModule):
     """Pictures in `train/<class>/` and `test/<class>/`, and in `val/<class>/` if there is such a folder.
 
-    The classes are the folders' names, sorted: label 0 is the first one. Hidden files are left out. UserError is raised
-    if a folder is missing or empty, or if there is a class that `train` has not.
+    The classes are the folders' names, sorted: label 0 is the first one. Hidden files and folders are left out.
+    UserError is raised if a folder is missing or empty, or if there is a class that `train` has not.
 
     Args:
         folder: The folder, relative to the working directory; `data/pictures` in the project's root if None.
@@ -39,9 +39,10 @@ class ImageFolderDataModule(PictureDataModule):
         files: list[Path] = []
         labels: list[int] = []
         for class_name in self._classes(name):
-            found = sorted(path for path in (self.folder / name / class_name).rglob("[!.]*") if path.is_file())
+            folder = self.folder / name / class_name
+            found = files_in(folder)
             if not found:
-                raise UserError(f"{shown(self.folder / name / class_name)} has no pictures in it")
+                raise UserError(f"{shown(folder)} has no pictures in it")
             files += found
             labels += [self.classes.index(class_name)] * len(found)
         return Pictures(files.__getitem__, self.input_shape, torch.arange(len(files)), torch.tensor(labels))

@@ -121,8 +121,17 @@ class PictureDataModule(InMemoryDataModule):
         return shift(mirror(images) if self.flip else images, self.max_shift)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Return all files in a folder and its folders, sorted, but for hidden ones and those in hidden folders."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def names_and_sizes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the names and sizes of all files in a folder, which is quick, unlike that of the files."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("[!.]*") if path.is_file()}
+    files = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
     text = "".join(f"{name} {files[name].stat().st_size}\n" for name in sorted(files))
     return {f"{folder.resolve().name}/ (names and sizes)": hashlib.sha256(text.encode()).hexdigest()}

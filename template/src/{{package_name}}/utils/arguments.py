@@ -15,21 +15,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from .project import UserError, shown
 
-LEAST = {  # of values with which a run would end in a traceback, or in nonsense
-    "data.batch_size": 1,
-    "data.num_workers": 0,
-    "model.lr_scheduler.max_lr": 0,
-    "model.lr_scheduler.step_size": 1,
-    "model.lr_scheduler.T_max": 1,
-    "model.optimizer.lr": 0,
-    "model.optimizer.weight_decay": 0,
-    "seed_everything": 0,
-    "trainer.accumulate_grad_batches": 1,
-    "trainer.check_val_every_n_epoch": 1,
-    "trainer.gradient_clip_val": 0,
-    "trainer.log_every_n_steps": 1,
-    "trainer.val_check_interval": 1e-6,
-}
+# The least of values with which a run would end in a traceback, or in nonsense
+LEAST = {"trainer.val_check_interval": 1e-6, "trainer.gradient_clip_val": 0, "seed_everything": 0}
+LEAST |= dict.fromkeys(("model.optimizer.lr", "model.optimizer.weight_decay", "model.lr_scheduler.max_lr"), 0)
+LEAST |= {"data.num_workers": 0, "data.batch_size": 1, "model.lr_scheduler.step_size": 1, "model.lr_scheduler.T_max": 1}
+LEAST |= {f"trainer.{n}": 1 for n in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")}
 # Their errors are about values, not code
 LIBRARIES = ("lightning.", "torch.optim.", "torch.utils.data.dataloader", "torch.utils.data.sampler")
 
@@ -37,7 +27,7 @@ LIBRARIES = ("lightning.", "torch.optim.", "torch.utils.data.dataloader", "torch
 def read_config(path: str | Path) -> dict[str, Any]:
     """Return what a config sets, by dotted key, nothing if it cannot be read; raise UserError if it is not YAML."""
     try:
-        return dict(_flat(yaml.safe_load(Path(path).read_text()) or {}))
+        return dict(_flat(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}))
     except (AttributeError, UnicodeError, yaml.YAMLError) as error:
         raise UserError(f"{shown(path)} is not YAML with keys: {' '.join(str(error).split())}") from error
     except OSError:
@@ -89,8 +79,7 @@ def answer(error: Exception) -> str | None:
     of_value = type(error) in (RuntimeError, TypeError, ValueError)
     if isinstance(error, mistakes) or (of_value and frame.f_globals.get("__name__", "").startswith(LIBRARIES)):
         return text + " (is it installed? pip install -e .)" * ("No module named" in text)
-    no_compiler = re.search("InvalidCxxCompiler|Failed to find C compiler", text)
-    return "compile is true, but needs a C++ compiler: install one, such as g++" if no_compiler else None
+    return "compile is true, but needs a C++ compiler, such as g++" if re.search("InvalidCxx|find C c", text) else None
 
 
 def explain(message: str, options: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ class FitProcess:
                 self.error = said
 
     def epochs(self, metric: str) -> Iterator[tuple[int, float]]:
-        """Yield each epoch and what it has reached, until the process ends; raise UserError if that is not logged."""
+        """Yield the epoch and the value of each validation, until the process ends; raise UserError if it has none."""
         known, written = set[int](), 0.0
         while True:
             alive = self.process.is_alive()  # asked first, so that nothing is missed
@@ -59,8 +59,8 @@ class FitProcess:
                 names = {name for row in history for name in row} - {"epoch", "step"}
                 if metric not in names and any(name.startswith("val/") for name in names):
                     raise UserError(f"metric is {metric}, but the run has finite {', '.join(sorted(names))}")
-                reached = {int(row["epoch"]): row[metric] for row in reversed(history) if metric in row}
-                yield from ((epoch, reached[epoch]) for epoch in sorted(reached.keys() - known))
+                reached = {int(row["step"]): (int(row["epoch"]), row[metric]) for row in history if metric in row}
+                yield from (reached[step] for step in sorted(reached.keys() - known))
                 known |= reached.keys()
             if not alive:
                 return
@@ -97,7 +97,6 @@ def train(arguments: Sequence[str], pipe: Connection) -> None:
     class Told(CLI):
         def before_fit(self) -> None:
             pipe.send(self.directory)
-            super().before_fit()
 
     # with these, Lightning starts the other processes of a run that has several
     __main__.__spec__ = None

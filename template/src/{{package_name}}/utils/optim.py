@@ -5,6 +5,8 @@ from typing import Any
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
+from .project import UserError
+
 
 def configure_optimizers(module: Any) -> OptimizerLRScheduler:
     """Build a module's `optimizer` and its `lr_scheduler`, if that is not None.
@@ -17,12 +19,11 @@ def configure_optimizers(module: Any) -> OptimizerLRScheduler:
         return {"optimizer": optimizer}
     # the class is an argument of the partial that YAML gives, the function of functools.partial(OneCycleLR, …)
     parts = (getattr(schedule, "func", schedule), *getattr(schedule, "args", ()))
-    given = getattr(schedule, "keywords", {})
-    extra: dict[str, Any] = {}
-    if OneCycleLR in parts and not given.get("total_steps") and not given.get("epochs"):
+    extra: dict[str, Any] = {"mode": module.mode} if ReduceLROnPlateau in parts else {}
+    if OneCycleLR in parts and not any(map(getattr(schedule, "keywords", {}).get, ("total_steps", "epochs"))):
+        if module.trainer.estimated_stepping_batches == float("inf"):
+            raise UserError("OneCycleLR has no end: set trainer.max_epochs, trainer.max_steps or its own total_steps")
         extra["total_steps"] = int(module.trainer.estimated_stepping_batches)
-    elif ReduceLROnPlateau in parts:
-        extra["mode"] = module.mode
     scheduler = schedule(optimizer, **extra)
     interval = "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch"
     monitor = getattr(scheduler, "monitor", module.monitor)  # Lightning's ReduceLROnPlateau names its own

@@ -10,6 +10,9 @@ import pyrootutils
 
 SECRET = r"(?:\w+_)?(?:(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token)"
 
+# What is none for all its name, such as `use_cls_token: true`, `pad_token: 3`, `mask_token: "[MASK]"`
+PLAIN = r"""\w+[\s:='"]+(?:true|false)(?![\w.+/=-])|\w*token[\s:='"]+(?:[<\[]|\d{1,6}(?![\w.+/=-]))"""
+
 
 class UserError(ValueError):
     """A mistake of the user's: the command line prints the message, one line that says what to do, and no traceback."""
@@ -45,5 +48,5 @@ def mask(text: str, by: str = "***", code: bool = False) -> str:
             text = text.replace(value, by)
     value = r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
     value = rf"""([\\'"]*(?:[ \t]*[:=][ \t]*|[ \t]+))(?:(\\?['"])[^'"\n]*\3|{value})"""
-    text = re.sub(rf"(?i)(?<![a-z])({SECRET}){value}", rf"\1\2\3{by}\3", text)
+    text = re.sub(rf"(?i)(?<![a-z])(?!{PLAIN})({SECRET}){value}", rf"\1\2\3{by}\3", text)
     return re.sub(r"://[^/\s@'\"]+@", f"://{by}@" if by else "://", text)

@@ -57,12 +57,12 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
     return max(done, key=lambda run: run.name)  # ids sort by time
 
 
-def find_checkpoint(run: Path, which: str) -> Path | None:
+def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | None:
     """Return the `best` or the `last` checkpoint of a run, if it has one; instead of a damaged last one, the best."""
     path = run / "checkpoints" / f"{which}.ckpt"
     if which == "last" and path.exists():
         try:
-            torch.load(path, map_location="meta", weights_only=True, mmap=True)
+            torch.load(path, map_location="meta", weights_only=weights_only, mmap=True)
         except UNREADABLE:
             rank_zero_info(f"{shown(path)} is damaged: best.ckpt takes its place")
             path = path.with_name("best.ckpt")
