@@ -129,7 +129,7 @@ class CLI(LightningCLI):
             run = run or find_run(name, logs, finished=not config.ckpt_path)
             found = find_checkpoint(run, which, config.weights_only is not False)
             if not found and (config.ckpt_path or not fit):
-                raise UserError(f"{shown(run)} has no {which} checkpoint: fit --run {run.name} goes on with it")
+                raise UserError(f"{shown(run)} has no {which} checkpoint: fit --run {run.name}, or --ckpt_path last")
             config.ckpt_path = str(found) if found else None
         elif which and (Path(which).absolute().parent.parent / "config.yaml").exists():
             run = run or Path(which).absolute().parent.parent

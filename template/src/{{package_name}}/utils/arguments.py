@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from .project import UserError, shown
 
 # The least of values with which a run would end in a traceback, or in nonsense
-LEAST = {"trainer.val_check_interval": 1e-6, "trainer.gradient_clip_val": 0, "seed_everything": 0}
+LEAST = {"trainer.val_check_interval": 1e-6, "trainer.gradient_clip_val": 0, "seed_everything": 0, "data.max_shift": 0}
 LEAST |= dict.fromkeys(("model.optimizer.lr", "model.optimizer.weight_decay", "model.lr_scheduler.max_lr"), 0)
 LEAST |= {"data.num_workers": 0, "data.batch_size": 1, "model.lr_scheduler.step_size": 1, "model.lr_scheduler.T_max": 1}
 LEAST |= {f"trainer.{n}": 1 for n in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")}
