@@ -19,7 +19,7 @@ class Speed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.now = time.perf_counter()
 
-    on_train_start = on_validation_end = on_train_epoch_start  # the first: where a run goes on within an epoch
+    on_validation_end = on_train_epoch_start
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
         before, self.now = self.now, time.perf_counter()
