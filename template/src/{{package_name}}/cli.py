@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from jsonargparse import Namespace
@@ -63,7 +63,7 @@ class CLI(LightningCLI):
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()  # Gloo's threads would abort a Python that ends without
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "CLI":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Stay one: copies of a module, as StochasticWeightAveraging makes, lead here by its optimizer's parser."""
         return self
 
