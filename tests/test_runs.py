@@ -57,7 +57,6 @@ class Words(Callback):
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         checkpoint["words"] = Path("words.txt")
 """
-TESTED = ("--test_after_fit=true",)
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
@@ -296,7 +295,8 @@ def test_what_was_best_stays_where_the_project_is_moved(project: Path, tmp_path:
     directory = fit(project, *options)
     best = load(directory, "best")["epoch"]
     moved = project.rename(tmp_path / "elsewhere")
-    output = succeed(moved, "fit", "--run=moved", "--trainer.max_epochs=5", "--model.optimizer.lr=9", *TESTED)
+    worse = ("--model.optimizer.lr=9", "--trainer.max_epochs=5", "--test_after_fit=true")
+    output = succeed(moved, "fit", "--run=moved", *worse)
     assert load(moved / directory.relative_to(project), "best")["epoch"] == best
     assert f"Tested: {directory.relative_to(project)}/checkpoints/best.ckpt" in output
     assert "Warning" not in output

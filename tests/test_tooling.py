@@ -49,6 +49,7 @@ FILES = {
         "CITATION.cff",
         "configs/experiment/baseline.yaml",
         "src/my_project/model_card.py",
+        "src/my_project/utils/run_files.py",
         "tests/test_results.py",
     },
 }

@@ -217,11 +217,10 @@ def test_where_both_changed_a_line_both_are_kept_and_marked(
             continue
         old, new = lines(before[name]), lines(after[name])
         changes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-        change = next((change for change in changes if change[0] in ("replace", "delete")), None)
-        if not change:  # what is only added beside a line of one's own is no conflict
-            continue
+        change = next(change for change in changes if change[0] != "equal")
         mine[name] = f"# mine, in {name}\n"
-        old[change[1] : change[2]] = [mine[name]]
+        beside = change[0] == "insert"  # lines that are only added are in the way of those on both sides
+        old[max(change[1] - beside, 0) : change[2] + beside] = [mine[name]]
         theirs[name] = new[change[3] : change[4]]
         (project / name).write_text("".join(old))
     assert mine or release != RELEASES[0], "what is shipped is the first release: there is nothing to test"

@@ -39,9 +39,9 @@ def code() -> dict[str, Any]:
     binary = [":(exclude)" + line.split("\t")[2] for line in changed if line.startswith("-")]
     patch = output(*difference, "HEAD", "--", ".", *binary) or ""
     new = output("git", "ls-files", "-z", "--others", "--exclude-standard", "src", "configs") or ""
-    files = [name for name in new.split("\0")[:-1] if (ROOT / name).is_file()]  # no repository, and no broken link
-    for name in files:
-        if (ROOT / name).stat().st_size <= MAX_UNTRACKED and b"\0" not in (ROOT / name).read_bytes():
+    for name in new.split("\0")[:-1]:
+        path = ROOT / name  # which may be a repository of its own, or a broken link
+        if path.is_file() and path.stat().st_size <= MAX_UNTRACKED and b"\0" not in path.read_bytes():
             patch += output(*difference, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""  # 1: it differs
     return {"git": {"commit": commit.strip(), "branch": branch.strip(), "dirty": bool(changes)}, "patch": patch}
 

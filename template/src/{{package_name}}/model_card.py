@@ -1,18 +1,18 @@
 """Write a model card from what a run has recorded: `python -m <package>.model_card --run exp1`."""
 
 import hashlib
-import re
 import sys
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .utils.project import UserError, project_root, shown, write
+from .utils.run_files import Run
 from .utils.runs import find_checkpoint, find_run, read_run
 
 # The head is for the Hugging Face Hub. What is in italics, no run can know.
@@ -57,9 +57,7 @@ def origin(run: Path, record: dict[str, Any], config: dict[str, Any], checkpoint
     """Return what the results come from."""
     net = config["model"].get("init_args", {}).get("net")
     network = net.get("class_path") if isinstance(net, dict) else net
-    fits = [command for command in record["commands"] if re.match(r"(-\S+ \S+ )*fit\b", command["command"])]
-    spans = [[datetime.fromisoformat(fit[key]) for key in ("start", "end")] for fit in fits if fit["end"]]
-    took = sum((end - start for start, end in spans), timedelta())  # without what was killed
+    took = timedelta(seconds=int(Run(run).duration or 0))
     code = record.get("git") or {}
     commit = f"{code['commit']}{', changed as code.patch says' * bool(code['dirty'])}" if code.get("commit") else ""
     files = (f"{name} (SHA-256 {digest})" for name, digest in (record.get("data") or {}).items())

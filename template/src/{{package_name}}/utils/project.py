@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pyrootutils
 
-SECRET = r"(?:\w+_)?(?:(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token)"
-
+SECRET = r"(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token"
 # What is none for all its name, such as `use_cls_token: true`, `pad_token: 3`, `mask_token: "[MASK]"`
-PLAIN = r"""\w+[\s:='"]+(?:true|false)(?![\w.+/=-])|\w*token[\s:='"]+(?:[<\[]|\d{1,6}(?![\w.+/=-]))"""
+PLAIN = r"""[\s\\:='"]+(?:true|false)(?![\w.+/=-])|(?<=token)[\s\\:='"]+(?:[<\[]|\d{1,6}(?![\w.+/=-]))"""
 
 
 class UserError(ValueError):
@@ -44,9 +43,9 @@ def write(path: Path, text: str) -> None:
 def mask(text: str, by: str = "***", code: bool = False) -> str:
     """Replace the values of what is named as secrets are, of such environment variables too, and logins in URLs."""
     for name, value in os.environ.items():
-        if re.fullmatch(SECRET, name, re.I) and len(value) > 5:
+        if re.fullmatch(rf"(\w+_)?({SECRET})", name, re.I) and len(value) > 5:
             text = text.replace(value, by)
     value = r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
     value = rf"""([\\'"]*(?:[ \t]*[:=][ \t]*|[ \t]+))(?:(\\?['"])[^'"\n]*\3|{value})"""
-    text = re.sub(rf"(?i)(?<![a-z])(?!{PLAIN})({SECRET}){value}", rf"\1\2\3{by}\3", text)
+    text = re.sub(rf"(?i)(?<![a-z])({SECRET})(?!{PLAIN}){value}", rf"\1\2\3{by}\3", text)
     return re.sub(r"://[^/\s@'\"]+@", f"://{by}@" if by else "://", text)
