@@ -1,12 +1,10 @@
 """What the answers render: which files, and that every one of them is in order."""
 
 import hashlib
-import io
 import itertools
 import re
 import subprocess
 import sys
-import tokenize
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,27 +22,6 @@ def read(project: Path, name: str) -> Any:
     """Return what a YAML or TOML file says."""
     text = (project / name).read_text()
     return tomllib.loads(text) if name.endswith(".toml") else yaml.safe_load(text)
-
-
-def code_lines(path: Path) -> int:
-    """Count the lines that hold code: no blank ones, comments and docstrings."""
-    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-    lines: set[int] = set()
-    begins = True
-    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
-        if token.type not in layout and not (begins and token.type == tokenize.STRING):
-            lines.update(range(token.start[0], token.end[0] + 1))
-        if token.type not in (tokenize.COMMENT, tokenize.NL):
-            begins = token.type in layout
-    return len(lines)
-
-
-def test_the_default_project_stays_small_enough_to_read(default_project: Path) -> None:
-    python = list(default_project.rglob("*.py"))
-    assert len(python) <= 25
-    assert sum(code_lines(path) for path in (default_project / "src").rglob("*.py")) <= 900
-    assert max(len(path.read_text().splitlines()) for path in python) <= 200
-    assert len((default_project / "README.md").read_text().splitlines()) <= 150
 
 
 def test_the_first_logger_is_the_default_and_the_others_have_a_config(render: Render) -> None:
