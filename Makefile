@@ -18,6 +18,8 @@ lint: .venv/installed
 	MYPY_CACHE_DIR=build/mypy $(BIN)/mypy
 	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
 	cd build/lint && MYPY_CACHE_DIR=../mypy ../../$(BIN)/mypy
+	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD --data 'tooling=[github_actions]' . build/workflows
+	$(BIN)/zizmor --offline --quiet build/workflows
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py $(FIGURES)

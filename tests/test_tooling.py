@@ -22,7 +22,7 @@ RUNS = {
     *(f"src/my_project/utils/{name}.py" for name in ("plots", "reproduce", "run_files", "summary", "tables")),
 }
 FILES = {
-    "github_actions": {".github/workflows/ci.yml", ".github/workflows/template.yml"},
+    "github_actions": {".github/dependabot.yml", ".github/workflows/ci.yml", ".github/workflows/template.yml"},
     "gitlab_ci": {".gitlab-ci.yml"},
     "docker": {"Dockerfile", ".dockerignore"},
     "devcontainer": {".devcontainer/devcontainer.json"},
@@ -145,10 +145,17 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     assert commands(project)[0] == CPU, "tests need no GPU"
 
 
-@pytest.mark.parametrize("name", sorted(FILES["github_actions"] | FILES["gitlab_ci"]))
-def test_the_workflows_follow_their_schemas(name: str, equipped: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        (".github/dependabot.yml", "dependabot"),
+        (".github/workflows/ci.yml", "github-workflows"),
+        (".github/workflows/template.yml", "github-workflows"),
+        (".gitlab-ci.yml", "gitlab-ci --data-transform gitlab-ci"),
+    ],
+)
+def test_the_workflows_follow_their_schemas(name: str, schema: str, equipped: Path) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed")
-    schema = "github-workflows" if ".github" in name else "gitlab-ci --data-transform gitlab-ci"
     execute(equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {name}")
 
 
@@ -169,7 +176,21 @@ def test_the_workflow_may_only_read_and_stops_what_is_outdated(equipped: Path) -
     assert github["permissions"] == {"contents": "read"}
     assert github["concurrency"] == {"group": "${{ github.workflow }}-${{ github.ref }}", "cancel-in-progress": True}
     assert github[True].keys() == {"push", "pull_request"}  # to YAML 1.1, "on" is true
-    assert set(re.findall(r"uses: (.*)", text)) == {"actions/checkout@v7", "actions/setup-python@v7"}
+
+
+def test_zizmor_finds_no_weakness_in_the_workflows(equipped: Path) -> None:
+    execute(equipped, "zizmor --offline --quiet .")
+
+
+def test_each_action_is_pinned_by_commit_and_dependabot_renews_it(equipped: Path) -> None:
+    texts = [path.read_text() for path in (equipped / ".github" / "workflows").iterdir()]
+    used = {name for text in texts for name in re.findall(r"uses: (.*)", text)}
+    pinned_with_version = r"actions/(checkout|setup-python)@[0-9a-f]{40} # v\d+\.\d+\.\d+"
+    assert len(used) == 2
+    assert all(re.fullmatch(pinned_with_version, name) for name in used)
+    (update,) = parse(equipped / ".github" / "dependabot.yml")["updates"]
+    assert update["package-ecosystem"] == "github-actions"
+    assert update["cooldown"] == {"default-days": 7}
 
 
 def test_what_the_workflows_run_works(equipped: Path, tmp_path: Path) -> None:
