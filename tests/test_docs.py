@@ -24,6 +24,8 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
 ALIKE = ("start", "tour", "dataset", "model")  # pages in both languages
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
+    "index": "test_readme.py",
+    "zh/index": "test_readme.py",
     "migrating": "test_migrating.py",
     "migrating_hydra": "test_migrating_hydra.py",
     "updating": "test_update.py",
@@ -154,17 +156,19 @@ def test_the_first_two_minutes(template: Path, tmp_path: Path) -> None:
         'pip install "copier>=9.19.1"': "",
         'pip install -e ".[dev]"': "",
         "python -m venv .venv && source .venv/bin/activate": "",
-        "copier copy ~/copier-lightning my-project": f"copier copy --defaults '{template}' my-project",
+        "copier copy ~/copier-lightning .": f"copier copy --defaults '{template}' .",
     }
     folder = tmp_path
     for language, code in blocks("start"):
         assert language == "bash"
         for line in code.splitlines():
-            if line.startswith("cd "):
-                folder = tmp_path / line.removeprefix("cd ")
-                (folder / "configs" / "local.yaml").write_text(LOCAL)
-            elif command := given.pop(line, line):
+            command = given.pop(line, line)
+            if command:
                 output = execute(folder, command)
+            if line.startswith("mkdir "):
+                folder = tmp_path / line.split()[-1]
+            if line.startswith("copier copy "):
+                (folder / "configs" / "local.yaml").write_text(LOCAL)
     assert not given, "they stand there no more"
     assert "--model.CLASS" in output or "usage" in output
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,8 @@ def test_a_dataset_is_added_later_as_the_docs_say(template: Path, project: Path)
 
 def test_the_readmes_of_this_repository_say_the_same() -> None:
     english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh.md"))
-    assert blocks(english, "bash")[1:] == blocks(chinese, "bash")[1:]
+    code = [[re.sub(r" +# .*", "", block) for block in blocks(text, "bash")] for text in (english, chinese)]
+    assert code[0] == code[1]
     for pattern in (r"^#+ ", r"^- ", r"^\| ", r"\]\(([^)]+)\)"):
         assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), (
             pattern
@@ -225,9 +227,14 @@ def test_the_readmes_of_this_repository_say_the_same() -> None:
 
 
 def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    copy, use = blocks(text, "bash")[1:3]
-    command = [part.replace("~/copier-lightning", str(template)) for part in copy.splitlines()[1].split()]
-    subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=tmp_path, check=True)
-    change, _, fit = use.splitlines()
-    assert "test/acc" in succeed(tmp_path / change.split()[1], *fit.split()[2:], *SHORT)
+    start, *_ = blocks((ROOT / "README.md").read_text(), "bash")
+    for page in ("index", "zh/index"):
+        assert blocks((ROOT / "docs" / f"{page}.md").read_text(), "bash") == [start]
+    make_folder, activate, _, copy, _, fit = start.splitlines()
+    subprocess.run(make_folder, shell=True, cwd=tmp_path, check=True)
+    project = tmp_path / "my-project"
+    subprocess.run(["bash", "-euc", activate], cwd=project, check=True)
+    command = [part.replace("~/copier-lightning", str(template)) for part in copy.split()]
+    subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=project, check=True)
+    assert "test/acc" in succeed(project, *fit.split()[2:], *SHORT)
+    assert tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] == "my-project"
