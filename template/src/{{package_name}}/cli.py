@@ -24,6 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from .callbacks.checkpoint import BestCheckpoint, Resume
 from .callbacks.output import PredictionWriter, ProgressBar
 from .callbacks.record import RunRecord
+from .engine.run_directory import logs_folder
 from .utils.arguments import answer, check_values, drop_replaced, explain, read_config
 from .utils.project import UserError, mask, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
@@ -95,7 +96,7 @@ class CLI(LightningCLI):
         args = [re.sub(r"^--trainer\.logger\.name(?=$|=)", "--name", arg) for arg in args]  # for every logger, and none
         self.arguments, start = [*args], next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
         runs = [a[6:] or after for a, after in zip(args, [*args[1:], ""], strict=False) if f"{a}=".startswith("--run=")]
-        self.run = find_run(runs[-1], project_root() / "logs") if runs else None
+        self.run = find_run(runs[-1], logs_folder(args)) if runs else None
         configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
         if start:
             configs = [self.run / "config.yaml"] if self.run else configs
@@ -123,7 +124,9 @@ class CLI(LightningCLI):
         name = str(next(filter(None, [config.name, *names, "default"])))
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(f"name is {name}, but must be letters, digits, '_', '-' and '.' alone")
-        logs, run = Path(config.trainer.default_root_dir or project_root() / "logs").absolute(), self.run
+        logs, run = Path(config.trainer.default_root_dir or ""), self.run
+        if not logs.is_absolute():
+            logs = logs_folder(self.arguments)
         which = config.ckpt_path or (("last" if run else None) if fit else None if config.allow_untrained else "best")
         if which in ("best", "last"):
             run = run or find_run(name, logs, finished=not config.ckpt_path)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from .engine.run_directory import OPTION, logs_folder
 from .runs import Parser
 from .runs import main as runs
 from .utils.fit_process import FitProcess
@@ -58,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    runs(["summary", f"--name={given.name}"])
+    runs(["summary", f"--name={given.name}", f"{OPTION}={logs_folder(rest)}"])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
 from .utils.project import UserError, project_root, shown
 from .utils.reproduce import reproduced
 from .utils.run_files import Run, matches, text
@@ -37,7 +38,7 @@ EXAMPLES = """examples:
 
 def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
     """Return the runs that meet all conditions, in order; raise UserError if none does, or none has one of the keys."""
-    logs, order = project_root() / "logs", options.sort.removeprefix("-")
+    logs, order = options.logs, options.sort.removeprefix("-")
     paths = {path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")}
     runs = [Run(path) for path in paths]
     conditions = [condition.partition("=") for condition in options.filter]
@@ -65,14 +66,14 @@ def list_runs(options: Namespace) -> None:
         columns = ["name", "id", "status", "start", "duration", "epochs", "steps", *columns, "commit"]
         show(columns, [[cell(column, run.values.get(column)) for column in columns] for run in runs], fold=False)
     else:
-        print(f"There is no such run in {shown(project_root() / 'logs')}")
+        print(f"There is no such run in {shown(options.logs)}")
 
 
 def summarize_runs(options: Namespace) -> None:
     """Print mean, standard deviation and confidence interval of metrics, over seeds and folds."""
     runs = [run for run in select(options, options.metric) if run.status == "finished"]
     if not runs:
-        raise UserError(f"there is no finished run of these in {shown(project_root() / 'logs')}")
+        raise UserError(f"there is no finished run of these in {shown(options.logs)}")
     tested = dict.fromkeys(key for run in runs for key in run.last if key.startswith("test/"))
     metrics = options.metric or list(dict.fromkeys([*(f"best.{run.monitor}" for run in runs), *tested]))
     rows = [[group.label, str(len(group.runs)), *map(group.summary, metrics)] for group in grouped(runs)]
@@ -94,7 +95,7 @@ def plot_runs(options: Namespace) -> None:
 
 def diff_runs(options: Namespace) -> None:
     """Print what differs between two runs, configuration and origin, and all metrics of both."""
-    one, other = find(options.one), find(options.other)
+    one, other = (find(wanted, options.logs) for wanted in (options.one, options.other))
     names = [shown(run.directory) for run in (one, other)]
     metrics = [run.record.get("metrics", {}) for run in (one, other)]
     tables = {
@@ -109,7 +110,7 @@ def diff_runs(options: Namespace) -> None:
 
 def reproduce_run(options: Namespace) -> None:
     """Train a run again and print how its metrics compare; raise UserError if one differs too much."""
-    run, outside = find(options.run), 0
+    run, outside = find(options.run, options.logs), 0
     with reproduced(run, options.into, options.keep) as again:
         expected, found = run.record["metrics"], again.record["metrics"]
         for name, value in expected.items():
@@ -122,11 +123,11 @@ def reproduce_run(options: Namespace) -> None:
             raise UserError(f"{outside} of {len(expected)} metrics differ by more than {options.tolerance:g}")
 
 
-def find(wanted: str) -> Run:
+def find(wanted: str, logs: Path) -> Run:
     """Return the run that the user means; raise UserError if there is none."""
     from .utils.runs import find_run  # brings torch, which takes seconds that a list does not need
 
-    return Run(find_run(wanted, project_root() / "logs"))
+    return Run(find_run(wanted, logs))
 
 
 def check_keys(keys: Iterable[str], runs: Sequence[Run]) -> None:
@@ -150,7 +151,9 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = Parser(f"python -m {__package__}.runs", epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
     parser.description = "List the runs below logs/, compare two, sum up and plot several, or train one again."
     commands = parser.add_subparsers(metavar="|".join(COMMANDS))
-    several = Parser(add_help=False)
+    place = Parser(add_help=False)
+    place.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
+    several = Parser(add_help=False, parents=[place])
     several.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=FILTER)
     several.add_argument("--name", action="append", default=[], metavar="NAME", help=NAME)
     several.add_argument("--status", action="append", dest="filter", type="status={}".format, metavar="S", help=STATUS)
@@ -164,7 +167,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
         "--varied", action="store_true", help="show the keys of config.yaml that are not all equal, too"
     )
     listing.add_argument("--json", action="store_true", help="print JSON, with all of config.yaml and run.json")
-    diff = commands.add_parser("diff", help=COMMANDS["diff"])
+    diff = commands.add_parser("diff", help=COMMANDS["diff"], parents=[place])
     diff.set_defaults(function=diff_runs)
     diff.add_argument("one", metavar="A", help=A_RUN)
     diff.add_argument("other", metavar="B", help=A_RUN)
@@ -177,7 +180,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     plot.add_argument("--metric", metavar="NAME", help="this, not the one that says which checkpoint is best")
     plot.add_argument("--x", default="step", metavar="KEY", help="step, epoch, or a key with a number for each run")
     plot.add_argument("--output", type=Path, default=Path("runs.svg"), metavar="FILE", help="(default: runs.svg)")
-    again = commands.add_parser("reproduce", help=COMMANDS["reproduce"])
+    again = commands.add_parser("reproduce", help=COMMANDS["reproduce"], parents=[place])
     again.set_defaults(function=reproduce_run)
     again.add_argument("run", metavar="X", help=A_RUN)
     again.add_argument("--tolerance", type=float, default=0.0, help="how far a metric may be off (default: 0)")
@@ -197,6 +200,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         project_root()  # loads .env
         options = parse(arguments)
+        options.logs = chosen_folder(options.logs)
         options.function(options)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")

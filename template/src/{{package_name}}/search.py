@@ -28,6 +28,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from .engine.run_directory import logs_folder
 from .runs import Parser
 from .utils.fit_process import FitProcess
 from .utils.project import UserError, mask, project_root, shown, write
@@ -99,10 +100,11 @@ class Worker:
 
     def __init__(self, search: Search, arguments: Sequence[str]) -> None:
         self.search, self.arguments = search, arguments
+        logs = logs_folder(arguments)
         # from the count of the trials until one more runs, or two workers would both begin the last one
-        self.begins = FileLock(project_root() / "logs" / ".search.lock", fallback_to_soft=False)
+        self.begins = FileLock(logs / ".search.lock", fallback_to_soft=False)
         self.study = optuna.create_study(
-            storage=connect(search),
+            storage=connect(search, logs),
             sampler=search.sampler,
             pruner=search.pruner,
             study_name=search.study,
@@ -179,9 +181,9 @@ class Worker:
         return best
 
 
-def connect(search: Search) -> RDBStorage:
+def connect(search: Search, logs: Path) -> RDBStorage:
     """Return the storage that the workers share, with its tables."""
-    url = search.storage or f"sqlite:///{project_root() / 'logs' / 'search.db'}"
+    url = search.storage or f"sqlite:///{logs / 'search.db'}"
     beat: dict[str, Any] = {"heartbeat_interval": search.heartbeat, "grace_period": 2 * search.heartbeat}
     for _ in range(2):  # workers that begin at once are in each other's way when they make the tables
         with suppress(SQLAlchemyError):
@@ -214,7 +216,11 @@ def write_best(study: optuna.Study, metric: str) -> None:
     best, root = study.best_trial, project_root()
     run, path = root / best.user_attrs["run"], experiment(study.study_name)
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    for key, section in {"name": config, "enable_model_summary": config["trainer"]}.items():  # of a trial alone
+    for key, section in {
+        "name": config,
+        "enable_model_summary": config["trainer"],
+        "default_root_dir": config["trainer"],
+    }.items():  # of a trial alone
         section.pop(key, None)
     head = f"{MARK}: trial {best.number} of {study.study_name}, {metric} {best.value:.6g} in {best.user_attrs['run']}\n"
     path.parent.mkdir(exist_ok=True)
@@ -272,8 +278,8 @@ def main(args: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if args is None else args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     try:
-        (project_root() / "logs").mkdir(exist_ok=True)
         search, fit = parse(arguments)
+        logs_folder(fit).mkdir(parents=True, exist_ok=True)
         experiment(search.study)
         with explained(search.storage):
             worker = Worker(search, fit)

@@ -35,7 +35,8 @@ class FitProcess:
         if sys.platform != "win32":
             CONTEXT.set_forkserver_preload([f"{__package__.rpartition('.')[0]}.cli"])
         self.pipe, there = CONTEXT.Pipe(duplex=False)
-        self.process = CONTEXT.Process(target=train, args=(arguments, there))
+        start_method = multiprocessing.get_start_method()
+        self.process = CONTEXT.Process(target=train, args=(arguments, there, start_method))
         self.process.start()
         there.close()
 
@@ -87,10 +88,14 @@ class FitProcess:
         return int(self.process.exitcode or 0)
 
 
-def train(arguments: Sequence[str], pipe: Connection) -> None:
-    """Run the command line; tell the directory of the run, and the user's mistake if it ends with one."""
-    import __main__
+def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None:
+    """Run the command line; tell the directory of the run, and the user's mistake if it ends with one.
 
+    Args:
+        arguments: Those of the command line, `fit` first.
+        pipe: Where to tell it.
+        start_method: How to start processes such as a data loader's workers: as they start in `fit` alone.
+    """
     from ..__main__ import keep_memory
     from ..cli import CLI
 
@@ -98,9 +103,8 @@ def train(arguments: Sequence[str], pipe: Connection) -> None:
         def before_fit(self) -> None:
             pipe.send(self.directory)
 
-    # with these, Lightning starts the other processes of a run that has several
-    __main__.__spec__ = None
-    sys.argv = [str(project_root() / "src" / "main.py"), *arguments]
+    pretend_to_be_main(arguments)
+    multiprocessing.set_start_method(start_method, force=True)
     Thread(target=stop_with_parent, daemon=True).start()
     keep_memory()
     gc.freeze()  # what is imported, as in __main__.py
@@ -111,6 +115,20 @@ def train(arguments: Sequence[str], pipe: Connection) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def pretend_to_be_main(arguments: Sequence[str]) -> None:
+    """Make this process look like `python src/main.py` with these arguments, for the processes that it starts.
+
+    Lightning starts the other processes of a run with `sys.argv`. Python's multiprocessing imports the file of
+    `__main__` in each worker of a data loader; the command that started this process cannot be imported by its path.
+    """
+    import __main__
+
+    script = str(project_root() / "src" / "main.py")
+    sys.argv = [script, *arguments]
+    __main__.__file__ = script
+    __main__.__spec__ = None
 
 
 def stop_with_parent() -> None:

@@ -1,0 +1,88 @@
+"""Where the runs are. Every command asks here; read it if your runs are on another disk.
+
+It is `logs/` of the project, unless `trainer.default_root_dir` says otherwise: in configs/default.yaml or
+configs/local.yaml, in a config of the command, or as an option, the last of which counts.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..utils.project import UserError, project_root, shown
+
+OPTION = "--trainer.default_root_dir"
+OPTION_HELP = "the folder of the runs, as for fit; that of configs/local.yaml, or logs/, if left out"
+OF_EVERY_COMMAND = ("default.yaml", "local.yaml")
+
+
+def logs_folder(arguments: Sequence[str] = ()) -> Path:
+    """Return the folder of all runs, for a command with these arguments of `fit`.
+
+    A relative path in a config of every command is below the project's root, because these configs hold for every
+    working directory; elsewhere it is below the working directory, as the shell means it.
+
+    Raises:
+        UserError: One of the configs is not YAML with keys.
+    """
+    folder = project_root() / "logs"
+    for name in OF_EVERY_COMMAND:
+        path = project_root() / "configs" / name
+        found = _setting(path.read_text(encoding="utf-8"), path) if path.exists() else None
+        if found:
+            folder = _absolute(found, project_root())
+    for found in _given(arguments):
+        folder = _absolute(found, Path.cwd()) if found else project_root() / "logs"
+    return folder
+
+
+def chosen_folder(option: str | None) -> Path:
+    """Return the folder of all runs, for a command that has no arguments of `fit` but this option."""
+    return logs_folder([OPTION, option] if option else [])
+
+
+def _absolute(path: str, start: Path) -> Path:
+    """Return a path from a starting point, without `..`, which would stay in all that is printed and recorded."""
+    return Path(os.path.abspath(start / Path(path).expanduser()))  # noqa: PTH100  # a link stays one
+
+
+def _given(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the folders that configs and options among the arguments name, in their order."""
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if not equals and i + 1 < len(arguments):
+            value = arguments[i + 1]
+        if option == OPTION:
+            yield "" if value == "null" else value
+        if option in ("-c", "--config"):
+            found = _setting(*_read(value))
+            if found:
+                yield found
+
+
+def _read(config: str) -> tuple[str, Path | None]:
+    """Return the text of a config, and its path; a config may also be YAML, as an argument."""
+    path = Path(config)
+    try:
+        return path.read_text(encoding="utf-8"), path
+    except (OSError, ValueError):  # ValueError: not a text, or no path because of its characters
+        return ("", path) if path.suffix in (".yaml", ".yml") else (config, None)
+
+
+def _setting(text: str, path: Path | None) -> str | None:
+    """Return the folder that a config names, None if it names none."""
+    try:
+        config: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = shown(path) if path else text
+        raise UserError(f"{where} is not YAML with keys: {' '.join(str(error).split())}") from error
+    trainer = config.get("trainer") if isinstance(config, dict) else None
+    folder = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+    return folder if isinstance(folder, str) else None
+
+
+if __name__ == "__main__":  # for scripts/train.sbatch
+    print(shown(logs_folder(sys.argv[1:])))

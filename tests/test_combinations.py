@@ -1,0 +1,139 @@
+"""Tools together: workers of data loaders, ways to start processes, loggers, and where runs are, for each command."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, Render, succeed
+
+TOOLING = ["runs", "profile", "distributed", "repeat", "optuna", "schema", "export", "paper", "report"]
+# Python's own default differs between versions and systems; a package of the owner may choose, too
+START_METHOD = """
+
+import multiprocessing
+import os
+
+if "START_METHOD" in os.environ:
+    multiprocessing.set_start_method(os.environ["START_METHOD"], force=True)
+"""
+# What no other process can be sent, but a forked one has
+FORKED = """from .digits import DigitsDataModule
+
+
+class Forked(DigitsDataModule):
+    def load(self, train):
+        data = super().load(train)
+        data.own = lambda: None
+        return data
+"""
+TINY = (
+    *DIGITS,
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.limit_test_batches=1",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+
+
+@pytest.fixture(scope="module")
+def original(render: Render) -> Path:
+    project = render(package_name="my_project", tooling=TOOLING, loggers=["csv", "tensorboard"])
+    with (project / "src" / "my_project" / "__init__.py").open("a") as file:
+        file.write(START_METHOD)
+    (project / "src" / "my_project" / "data_modules" / "forked.py").write_text(FORKED)
+    return project
+
+
+@pytest.fixture
+def project(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "my-project")
+
+
+def tool(project: Path, name: str, *args: str, **env: str) -> str:
+    """Run a command of the package's, and return what it prints."""
+    return succeed(project, "-m", f"my_project.{name}", *args, PYTHONPATH=str(project / "src"), **env)
+
+
+def status(run: Path) -> str:
+    return str(json.loads((run / "run.json").read_text())["status"])
+
+
+@pytest.mark.parametrize(("method", "module"), [("fork", "forked.Forked"), ("spawn", "digits.DigitsDataModule")])
+def test_repeat_trains_with_workers_however_processes_start(project: Path, method: str, module: str) -> None:
+    own = (f"--data=my_project.data_modules.{module}", "--data.num_workers=1")
+    tool(project, "repeat", "--seeds=1..1", "--name=r", *TINY, *own, START_METHOD=method)
+    (run,) = project.glob("logs/r/*")
+    assert status(run) == "finished"
+
+
+def test_search_trains_with_workers(project: Path) -> None:
+    config = "configs/search/optimizer.yaml"
+    tool(project, "search", config, "--trials=1", "--study=s", *TINY, "--data.num_workers=1", START_METHOD="spawn")
+    (run,) = project.glob("logs/s/*")
+    assert status(run) == "finished"
+
+
+@pytest.fixture(scope="module")
+def elsewhere(original: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A project, and the folder where configs/local.yaml has its runs; an older run of the same name is in logs/."""
+    project = shutil.copytree(original, tmp_path_factory.mktemp("elsewhere") / "my-project")
+    disk = tmp_path_factory.mktemp("disk")
+    older = project / "logs" / "r" / "20200101-000000-000000"
+    older.mkdir(parents=True)
+    (older / "config.yaml").write_text("{}\n")
+    (project / "configs" / "local.yaml").write_text(f"trainer:\n  default_root_dir: {disk}\n")
+    succeed(project, "fit", *TINY, "--name=r", "--model.lr_scheduler=null", "--test_after_fit=true")
+    return project, disk
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("test", "--run=r"),
+        ("validate", "--run=last"),
+        ("fit", "--run=r", "--trainer.max_epochs=2"),
+        ("-m", "my_project.runs", "list"),
+        ("-m", "my_project.runs", "diff", "r", "last"),
+        ("-m", "my_project.runs", "plot", "--metric=train/loss"),
+        ("-m", "my_project.runs", "summary"),
+        ("-m", "my_project.model_card", "--run=r"),
+        ("-m", "my_project.export", "--run=last", "--format=safetensors"),
+        ("test", "--run=r", "--trainer.default_root_dir"),
+        ("-m", "my_project.runs", "list", "--trainer.default_root_dir"),
+        ("-m", "my_project.model_card", "--run=r", "--trainer.default_root_dir"),
+        ("-m", "my_project.export", "--format=safetensors", "--trainer.default_root_dir"),
+    ],
+    ids=lambda command: " ".join(command[:3]),
+)
+def test_every_command_looks_where_the_runs_are(
+    elsewhere: tuple[Path, Path], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    project, disk = shutil.copytree(elsewhere[0], tmp_path / "my-project"), tmp_path / "disk"
+    shutil.copytree(elsewhere[1], disk)
+    (run,) = disk.glob("r/*")
+    if command[-1] == "--trainer.default_root_dir":
+        (project / "configs" / "local.yaml").unlink()
+        command = (*command, str(disk))
+    else:
+        (project / "configs" / "local.yaml").write_text("trainer:\n  default_root_dir: ../disk\n")
+    output = succeed(project, *command, cwd=project / "configs", PYTHONPATH=str(project / "src"))
+    assert "20200101" not in output
+    assert [path.name for path in disk.glob("r/*")] == [run.name]
+    assert sorted(path.name for path in project.glob("logs/*")) == [".gitkeep", "r"]
+    if "list" in command:
+        assert run.name in output
+
+
+def test_repeat_and_search_put_and_find_their_runs_where_all_are(project: Path, tmp_path: Path) -> None:
+    (project / "configs" / "local.yaml").write_text("trainer:\n  default_root_dir: ../disk\n")
+    summary = tool(project, "repeat", "--seeds=1..1", "--name=r", *TINY)
+    found = tool(project, "search", "configs/search/optimizer.yaml", "--trials=1", "--study=s", *TINY)
+    assert "best.val/acc" in summary
+    assert "Best of 1" in found
+    assert sorted(path.name for path in tmp_path.glob("disk/[!.]*")) == ["r", "s", "search.db"]
+    assert [path.name for path in project.glob("logs/*")] == [".gitkeep"]
+    assert "default_root_dir" not in (project / "configs" / "experiment" / "s.yaml").read_text()
