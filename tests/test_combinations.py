@@ -1,7 +1,12 @@
 """Tools together: workers of data loaders, ways to start processes, loggers, and where runs are, for each command."""
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,19 @@ import os
 
 if "START_METHOD" in os.environ:
     multiprocessing.set_start_method(os.environ["START_METHOD"], force=True)
+"""
+# Counts the files of runs that a command opens
+READ = """
+import atexit
+import sys
+
+from my_project.runs import main
+
+read = []
+is_record = lambda path: path.endswith("run.json")
+sys.addaudithook(lambda event, args: read.append(str(args[0])) if event == "open" else None)
+atexit.register(lambda: print("read", *filter(is_record, read), sep="\\n", file=sys.stderr))
+main(sys.argv[1:])
 """
 # What no other process can be sent, but a forked one has
 FORKED = """from .digits import DigitsDataModule
@@ -55,7 +73,8 @@ def project(original: Path, tmp_path: Path) -> Path:
 
 def tool(project: Path, name: str, *args: str, **env: str) -> str:
     """Run a command of the package's, and return what it prints."""
-    return succeed(project, "-m", f"my_project.{name}", *args, PYTHONPATH=str(project / "src"), **env)
+    path = str(project / "src")
+    return succeed(project, "-m", f"my_project.{name}", *args, cwd=None, PYTHONPATH=path, **env)
 
 
 def status(run: Path) -> str:
@@ -137,3 +156,61 @@ def test_repeat_and_search_put_and_find_their_runs_where_all_are(project: Path, 
     assert sorted(path.name for path in tmp_path.glob("disk/[!.]*")) == ["r", "s", "search.db"]
     assert [path.name for path in project.glob("logs/*")] == [".gitkeep"]
     assert "default_root_dir" not in (project / "configs" / "experiment" / "s.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def many(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with 120 runs, one of which has a name of its own."""
+    project = shutil.copytree(original, tmp_path_factory.mktemp("many") / "my-project")
+    for number in range(120):
+        run = project / "logs" / ("one" if number == 50 else "other") / f"20260101-000000-{number:06d}"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"seed_everything: {number}\ncheckpoint:\n  monitor: val/acc\n")
+        (run / "run.json").write_text('{"status": "finished", "commands": []}')
+    return project
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (("--limit=3",), 3),
+        (("--name=one",), 1),
+        (("diff", "one", "last"), 2),
+        (("--status=finished", "--limit=3"), 3),
+        (("--name=other", "--filter=seed_everything=118", "--limit=1"), 2),
+        (("--name=one", "--sort=seed_everything"), 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_the_list_reads_no_run_that_it_does_not_need(many: Path, options: tuple[str, ...], count: int) -> None:
+    (many / "read.py").write_text(READ)
+    command = [sys.executable, str(many / "read.py"), *options]
+    environment = {**os.environ, "PYTHONPATH": str(many / "src")}
+    done = subprocess.run(command, cwd=many, env=environment, capture_output=True, text=True, check=True)
+    read = done.stderr.partition("read\n")[2].splitlines()
+    assert len(read) == count, read
+
+
+def test_on_a_terminal_the_list_ends_where_nobody_would_read_on(many: Path) -> None:
+    lines = on_terminal(many, "runs.main([])").splitlines()
+    assert len(lines) == 102
+    assert "000119" in lines[1]
+    assert "--limit" in lines[-1]
+    assert len(on_terminal(many, "runs.main(['--limit=120'])").splitlines()) == 121
+    assert len(tool(many, "runs", "list").splitlines()) == 121
+
+
+def on_terminal(project: Path, code: str) -> str:
+    """Return what Python code prints on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "TERM": "xterm", "COLUMNS": "80"}
+    command = [sys.executable, "-c", f"from my_project import runs; {code}"]
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=theirs)
+    os.close(theirs)
+    printed = b""
+    with suppress(OSError):  # how the end of a terminal shows on Linux
+        while part := os.read(ours, 100_000):
+            printed += part
+    os.close(ours)
+    assert process.wait() == 0
+    return printed.decode()

@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from .utils.tables import cell, different, distance, latex, markdown, rank, show
 FILTER = "those where a key of config.yaml or run.json, such as data.batch_size, is VALUE; may be repeated"
 NAME = "those of this name; if repeated, of any of them"
 STATUS = "those that are running, finished, failed, interrupted or killed, or whose run.json is missing or damaged"
+SHOWN = 100  # rows on a terminal
 A_RUN = "<directory|id|name|last>, as --run of the other commands"
 COMMANDS = {
     "list": "list the runs, newest first; what is done without a command, too",
@@ -37,25 +39,53 @@ EXAMPLES = """examples:
 
 
 def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
-    """Return the runs that meet all conditions, in order; raise UserError if none does, or none has one of the keys."""
-    logs, order = options.logs, options.sort.removeprefix("-")
-    paths = {path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")}
-    runs = [Run(path) for path in paths]
+    """Return the runs that meet all conditions, in order; raise UserError if none does, or none has one of the keys.
+
+    The files of a run are read if it is asked for, so that of thousands of runs the newest are listed at once.
+    """
     conditions = [condition.partition("=") for condition in options.filter]
     if not all(equals for _, equals, _ in conditions):
         raise UserError("--filter takes key=value")
-    check_keys([order, *keys, *(key for key, *_ in conditions)], runs)
-    runs = [run for run in runs if not options.name or run.directory.parent.name in options.name]
-    for key, _, value in conditions:
-        runs = [run for run in runs if key in run.values and matches(run.values[key], value)]
-    sortable = [run for run in runs if run.values.get(order) is not None]
-    sortable.sort(key=lambda run: rank(run.values[order]), reverse=options.sort.startswith("-"))
-    return [*sortable, *(run for run in runs if run not in sortable)][: options.limit]
+    order = options.sort.removeprefix("-")
+    downwards = options.sort.startswith("-")
+
+    runs = all_runs(options.logs)
+    named = [run for run in runs if not options.name or run.directory.parent.name in options.name]
+    check_keys([order, *keys, *(key for key, *_ in conditions)], named or runs, runs)
+    chosen = (run for run in named if meets(run, conditions))
+    if order == "id" and downwards:
+        return list(islice(chosen, options.limit))
+    return in_order(list(chosen), order, downwards)[: options.limit]
+
+
+def all_runs(logs: Path) -> list[Run]:
+    """Return the runs below a folder, the newest first, without a look at what is in their files."""
+    paths = {path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")}
+    return [Run(path) for path in sorted(paths, key=lambda path: path.name, reverse=True)]
+
+
+def meets(run: Run, conditions: Iterable[tuple[str, str, str]]) -> bool:
+    """Return whether a run has the value that each condition asks for."""
+    return all(run.has(key) and matches(run.value(key), value) for key, _, value in conditions)
+
+
+def in_order(runs: Sequence[Run], key: str, downwards: bool) -> list[Run]:
+    """Return the runs sorted by a key; those that have no value come last."""
+    sortable = [run for run in runs if run.value(key) is not None]
+    others = [run for run in runs if run.value(key) is None]
+    return [*sorted(sortable, key=lambda run: rank(run.value(key)), reverse=downwards), *others]
 
 
 def list_runs(options: Namespace) -> None:
-    """Print the runs as a table or as JSON."""
+    """Print the runs as a table or as JSON; on a terminal, no more than a person reads unless --limit says how many."""
+    on_terminal = sys.stdout.isatty() and not options.json
+    everything = options.limit is None
+    if everything and on_terminal:
+        options.limit = SHOWN + 1
     runs = select(options, options.metric)
+    more = everything and on_terminal and len(runs) > SHOWN
+    if more:
+        runs = runs[:SHOWN]
     if options.json:
         print(json.dumps([run.summary for run in runs], indent=2, ensure_ascii=False))
     elif runs:
@@ -65,6 +95,8 @@ def list_runs(options: Namespace) -> None:
         columns += varied(runs) if options.varied else []
         columns = ["name", "id", "status", "start", "duration", "epochs", "steps", *columns, "commit"]
         show(columns, [[cell(column, run.values.get(column)) for column in columns] for run in runs], fold=False)
+        if more:
+            print(f"These are the first {SHOWN}, and there are more: --limit says how many to list")
     else:
         print(f"There is no such run in {shown(options.logs)}")
 
@@ -130,13 +162,13 @@ def find(wanted: str, logs: Path) -> Run:
     return Run(find_run(wanted, logs))
 
 
-def check_keys(keys: Iterable[str], runs: Sequence[Run]) -> None:
-    """Raise UserError if there are runs, and none of them has one of the keys."""
-    known = {key for run in runs for key in run.values}
+def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -> None:
+    """Raise UserError if there are runs, and none of them has one of the keys; it looks at the first ones first."""
     for key in keys:
-        if runs and key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise UserError(f"no run has {key}{f': did you mean {near[0]}?' if near else ''}")
+        if not runs or any(run.has(key) for run in first) or any(run.has(key) for run in runs):
+            continue
+        near = get_close_matches(key, {known for run in runs for known in run.values}, n=1)
+        raise UserError(f"no run has {key}{f': did you mean {near[0]}?' if near else ''}")
 
 
 class Parser(ArgumentParser):

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}  # of run.json, if it is whole
 OTHERS = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}  # than a run's origin
+OF_THE_DIRECTORY = ("id", "name")  # which takes no file
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is several times faster, but not everywhere
 
 
@@ -91,6 +92,16 @@ class Run:
                 if end:
                     total = (total or 0) + max((datetime.fromisoformat(end) - start).total_seconds(), 0)
         return total
+
+    def has(self, key: str) -> bool:
+        """Return whether it has a value of this key, with a look at no more files than that takes."""
+        return key in OF_THE_DIRECTORY or key == "status" or key in self.values
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key, None if it has none, with a look at no more files than that takes."""
+        if key in OF_THE_DIRECTORY:
+            return self.directory.name if key == "id" else self.directory.parent.name
+        return self.status if key == "status" else self.values.get(key)
 
     @cached_property
     def values(self) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
     if Path(wanted).name != wanted and (Path(wanted) / "config.yaml").exists():
         return Path(wanted).absolute()
     runs = [path.parent for path in logs.glob("*/*/config.yaml") if wanted in ("last", *path.parts[-3:-1])]
-    done = [run for run in runs if not finished or read_run(run).get("status") == "finished"]
-    if not done:
-        what = f"{'finished run of' if runs else 'run'} {wanted} in {shown(logs)}"
-        raise UserError(f"there is no {what}: train one with fit, or name another with --run <directory|id|name|last>")
-    return max(done, key=lambda run: run.name)  # ids sort by time
+    for run in sorted(runs, key=lambda run: run.name, reverse=True):  # ids sort by time
+        if not finished or read_run(run).get("status") == "finished":
+            return run
+    what = f"{'finished run of' if runs else 'run'} {wanted} in {shown(logs)}"
+    raise UserError(f"there is no {what}: train one with fit, or name another with --run <directory|id|name|last>")
 
 
 def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | None:
