@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Render, succeed
+from conftest import DIGITS, Render, git, succeed
 
 TOOLING = ["runs", "profile", "distributed", "repeat", "optuna", "schema", "export", "paper", "report"]
 # Python's own default differs between versions and systems; a package of the owner may choose, too
@@ -214,3 +214,57 @@ def on_terminal(project: Path, code: str) -> str:
     os.close(ours)
     assert process.wait() == 0
     return printed.decode()
+
+
+def test_a_model_card_says_what_is_known_of_a_run_without_provenance(
+    elsewhere: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(elsewhere[1], tmp_path / "disk")
+    (run,) = tmp_path.glob("disk/r/*")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({key: record[key] for key in ("status", "metrics")}))
+    card = tmp_path / "card.md"
+    tool(elsewhere[0], "model_card", f"--run={run}", f"--output={card}")
+    assert "test/acc" in card.read_text()
+    assert "Hardware" not in card.read_text()
+
+
+def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(project: Path, tmp_path: Path) -> None:
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "-m", "The project")
+    succeed(project, "fit", *TINY, "--name=r", "--model.lr_scheduler=null")
+    (config,) = project.glob("logs/r/*/config.yaml")
+    config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 100000"))
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "my_project.runs", "reproduce", "r"]
+    process = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("Run directory"):
+            break
+    process.terminate()
+    process.stderr.read()  # until the last process that writes there has ended
+    assert process.wait() == 130
+    assert len(git(project, "worktree", "list").splitlines()) == 1
+    assert not list(tmp_path.glob("tmp/my-project-*"))
+
+
+BATCHES = """from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+from .digits import DigitsDataModule
+
+
+class Batches(DigitsDataModule):
+    def train_dataloader(self):
+        data = super().train_dataloader().dataset
+        return DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 16, False), collate_fn=tuple)
+"""
+
+
+def test_the_profile_takes_a_loader_without_a_batch_size(project: Path) -> None:
+    (project / "src" / "my_project" / "data_modules" / "batches.py").write_text(BATCHES)
+    own = ("-c", "configs/trainer/profile.yaml", "--data=my_project.data_modules.batches.Batches")
+    output = succeed(project, "fit", *TINY, *own, "--trainer.limit_train_batches=15", "--name=r")
+    assert "samples/s" in output

@@ -320,7 +320,7 @@ def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(project: Pa
     assert table(project, "--status=killed")[0]["duration"] == "2:00:00", "nobody knows how long the killed one took"
 
 
-def test_whether_a_run_was_killed_is_not_known_without_its_lock(project: Path) -> None:
+def test_a_run_trains_only_as_long_as_it_has_a_lock(project: Path) -> None:
     run = directory(project, "exp1")
     edit(run, lambda said: said.update(status="running"))
     (run / ".lock").touch()
@@ -330,7 +330,7 @@ def test_whether_a_run_was_killed_is_not_known_without_its_lock(project: Path) -
     command = [sys.executable, "-c", code]
     assert "running" in subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True).stdout
     (run / ".lock").unlink()
-    assert listed(project, "--status=running") == ["exp1"]
+    assert listed(project, "--status=killed") == ["exp1"], "its status could not be written, as on a full disk"
     assert not (run / ".lock").exists()
 
 

@@ -14,7 +14,7 @@ import yaml
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
 from .utils.project import UserError, project_root, shown, write
 from .utils.run_files import Run
-from .utils.runs import find_checkpoint, find_run, read_run
+from .utils.runs import find_checkpoint, find_run
 
 # The head is for the Hugging Face Hub. What is in italics, no run can know.
 CARD = """---
@@ -48,6 +48,9 @@ module = {model}.load_from_checkpoint("best.ckpt")
 """
 
 
+SOFTWARE = {"python": "Python", "torch": "PyTorch", "lightning": "Lightning"}
+
+
 def table(rows: Iterable[tuple[str, Any]]) -> str:
     """Return a Markdown table of two columns, without the rows whose value is not known."""
     cells = [(name, str(value).replace("|", r"\|").replace("\n", " ")) for name, value in rows if value]
@@ -60,27 +63,38 @@ def origin(run: Path, record: dict[str, Any], config: dict[str, Any], checkpoint
     network = net.get("class_path") if isinstance(net, dict) else net
     took = timedelta(seconds=int(Run(run).duration or 0))
     code = record.get("git") or {}
+    commands = record.get("commands", [])
     commit = f"{code['commit']}{', changed as code.patch says' * bool(code['dirty'])}" if code.get("commit") else ""
-    files = (f"{name} (SHA-256 {digest})" for name, digest in (record.get("data") or {}).items())
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    files = (f"{name} (SHA-256 {value})" for name, value in (record.get("data") or {}).items())
     return {
         "Run": "/".join(run.parts[-2:]),
         "Commit": commit,
-        "Command": f"`python src/main.py {record['commands'][0]['command']}`",
+        "Command": f"`python src/main.py {commands[0]['command']}`" if commands else "",
         "Seed": config.get("seed_everything"),
         "Data": f"`{config['data']['class_path']}`",
         "Files": ", ".join(files),
         "Module": f"`{config['model']['class_path']}`",
         "Network": f"`{network}`" if network else "",
-        "Checkpoint": f"best.ckpt (SHA-256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()})",
-        "Trained": f"{record['start'][:10]}{f', in {took} h' * bool(took)}",
-        "Hardware": ", ".join(record.get("gpus") or []) or f"{record['cores']} cores, {record['processor']}",
-        "Software": f"Python {record['python']}, PyTorch {record['torch']}, Lightning {record['lightning']}",
+        "Checkpoint": f"best.ckpt (SHA-256 {digest})",
+        "Trained": f"{record.get('start', '')[:10]}{f', in {took} h' * bool(took)}",
+        "Hardware": hardware(record),
+        "Software": ", ".join(f"{name} {record[key]}" for key, name in SOFTWARE.items() if record.get(key)),
     }
+
+
+def hardware(record: dict[str, Any]) -> str:
+    """Return the GPUs, or the cores if there are none, as far as the record has them."""
+    gpus, cores = record.get("gpus"), record.get("cores")
+    if gpus:
+        return ", ".join(gpus)
+    return f"{cores} cores, {record.get('processor')}" if cores else ""
 
 
 def card(run: Path) -> str:
     """Return the model card of a run; raise UserError if it has not been tested, or has no checkpoint."""
-    record = read_run(run)
+    record = Run(run).record
     tested = {name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")}
     checkpoint = find_checkpoint(run, "best")
     if not tested or not checkpoint:

@@ -1,6 +1,7 @@
 """The runs below logs/: list, compare, sum up and plot them, train one again (`python -m <package>.runs --help`)."""
 
 import json
+import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
@@ -143,6 +144,7 @@ def diff_runs(options: Namespace) -> None:
 def reproduce_run(options: Namespace) -> None:
     """Train a run again and print how its metrics compare; raise UserError if one differs too much."""
     run, outside = find(options.run, options.logs), 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C: the worktree has to go
     with reproduced(run, options.into, options.keep) as again:
         expected, found = run.record["metrics"], again.record["metrics"]
         for name, value in expected.items():

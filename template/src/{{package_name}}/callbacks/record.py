@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..engine.samples import samples_in
 from ..utils.project import mask, project_root, shown, write
 from ..utils.runs import read_run
 
@@ -104,10 +105,14 @@ class RunRecord(Callback):
 
     on_train_end = on_train_epoch_start
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.is_last_batch and self.epoch_start:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.epoch_start:
+            return
+        self.samples += samples_in(batch)
+        if trainer.is_last_batch:
             self.seconds += time.monotonic() - self.epoch_start
-            self.samples += (args[-1] + 1) * getattr(trainer.train_dataloader, "batch_size", 0)
             self.run["samples_per_second"] = round(self.samples * trainer.world_size / self.seconds, 1)
 
     @rank_zero_only

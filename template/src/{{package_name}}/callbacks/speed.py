@@ -7,6 +7,8 @@ from lightning.fabric.utilities import suggested_max_num_workers
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from ..engine.samples import samples_in
+
 
 class Speed(Callback):
     """Says, after training, how many samples a second it took, how long it waited for data, and what that means.
@@ -25,12 +27,14 @@ class Speed(Callback):
         before, self.now = self.now, time.perf_counter()
         self.waiting += (self.now - before) * (self.steps >= 10)
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         before, self.now = self.now, time.perf_counter()
         self.steps += 1
         if self.steps > 10:
             self.working += self.now - before
-            self.samples += getattr(trainer.train_dataloader, "batch_size", 0) * trainer.world_size
+            self.samples += samples_in(batch) * trainer.world_size
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.samples:

@@ -104,5 +104,12 @@ def call(project: Path, *arguments: str) -> None:
     """Run a command of the project in the worktree: src/main.py finds the package beside itself, installed or not."""
     print(f"In {project}: python src/main.py {shlex.join(arguments)}", file=sys.stderr)
     command = [sys.executable, str(project / "src" / "main.py"), *arguments]
-    if status := subprocess.run(command, cwd=project, stdout=sys.stderr).returncode:
+    process = subprocess.Popen(command, cwd=project, stdout=sys.stderr)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # it may be in the terminal's group of processes, which had Ctrl-C too, or not
+        process.terminate()
+        process.wait()
+        raise
+    if status:
         raise UserError(f"{arguments[0]} fails there, with exit status {status}: see above")

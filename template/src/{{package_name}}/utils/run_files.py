@@ -38,12 +38,22 @@ class Run:
 
     @property
     def status(self) -> str:
-        """What run.json says; killed if it is said to be running, and no process has its lock."""
-        status = str(self.record.get("status", "damaged" if (self.directory / "run.json").exists() else "missing"))
-        if status == "running" and (lock := self.directory / ".lock").exists():
-            with suppress(OSError), FileLock(lock, timeout=0, fallback_to_soft=False):  # held, or no locks here
-                return "killed"
-        return status
+        """What run.json says; killed if it says that the run is running, but no process trains there."""
+        there = (self.directory / "run.json").exists()
+        status = str(self.record.get("status", "damaged" if there else "missing"))
+        return "killed" if status == "running" and not self.is_training else status
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a process may be training there: it has a lock, which it removes at its end."""
+        lock = self.directory / ".lock"
+        if not lock.exists():  # it ended, but could not write that, such as on a full disk
+            return False
+        try:
+            with FileLock(lock, timeout=0, fallback_to_soft=False):
+                return False
+        except (OSError, NotImplementedError):  # it is held, or the file system has no locks
+            return True
 
     @cached_property
     def config(self) -> dict[str, Any]:
