@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Render, git, succeed
+from conftest import DIGITS, Render, fail, git, succeed
 
 TOOLING = ["runs", "profile", "distributed", "repeat", "optuna", "schema", "export", "paper", "report"]
 # Python's own default differs between versions and systems; a package of the owner may choose, too
@@ -268,3 +268,23 @@ def test_the_profile_takes_a_loader_without_a_batch_size(project: Path) -> None:
     own = ("-c", "configs/trainer/profile.yaml", "--data=my_project.data_modules.batches.Batches")
     output = succeed(project, "fit", *TINY, *own, "--trainer.limit_train_batches=15", "--name=r")
     assert "samples/s" in output
+
+
+KILLED = """import os
+
+from lightning.pytorch import Callback
+
+
+class Killed(Callback):
+    def on_train_start(self, trainer, pl_module):
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_repeat_says_that_a_run_was_killed(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "killed.py").write_text(KILLED)
+    own = "--trainer.callbacks+=my_project.callbacks.killed.Killed"
+    words = ("-m", "my_project.repeat", "--seeds=1..2", "--name=r", *TINY, own)
+    assert "SIGKILL" in fail(project, *words, cwd=None, PYTHONPATH=str(project / "src"))
+    (run,) = tool(project, "runs", "--name=r").splitlines()[1:]
+    assert " killed " in run

@@ -33,8 +33,8 @@ def fit(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         process.stop()
         raise
-    if process.error:
-        raise UserError(process.error)
+    if process.failure:
+        raise UserError(process.failure)
     if process.status:
         sys.exit(process.status)
 
@@ -46,6 +46,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, metavar="K", help="hold out each of K parts of the training set once")
     parser.add_argument("--name", default="default", help="name of the runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
+    repeats: list[tuple[list[str], list[str]]] = []
+    finished = 0
     try:
         given, rest = parser.parse_known_args(args)
         if not given.seeds and not given.folds:
@@ -53,11 +55,14 @@ def main(args: Sequence[str] | None = None) -> None:
         seeds = [[f"--seed_everything={seed}"] for seed in numbers(given.seeds)] if given.seeds else [[]]
         folds = [[f"--data.fold={fold + 1}/{given.folds}"] for fold in range(given.folds or 0)] or [[]]
         project_root()  # loads .env
-        for seed, fold in itertools.product(seeds, folds):
+        repeats = list(itertools.product(seeds, folds))
+        for seed, fold in repeats:
             fit([*rest, f"--name={given.name}", *seed, *fold])
+            finished += 1
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
+        print(f"Interrupted: {finished} of {len(repeats)} runs are finished", file=sys.stderr)
         sys.exit(130)
     runs(["summary", f"--name={given.name}", f"{OPTION}={logs_folder(rest)}"])
 

@@ -166,8 +166,11 @@ class Worker:
             raise
         finally:
             process.stop()
-        if process.error or (process.status and not pruned):
-            raise UserError(process.error or f"its process ended with status {process.status}")
+        failure = process.error if pruned else process.failure  # a pruned one was told to stop
+        if failure:
+            raise UserError(failure)
+        if process.status and not pruned:
+            raise UserError(f"its process ended with status {process.status}")
         if not values:
             raise UserError(f"it ended before {search.metric} was measured")
         best = (max if search.direction == "maximize" else min)(values)

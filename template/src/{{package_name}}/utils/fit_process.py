@@ -83,6 +83,15 @@ class FitProcess:
         self.wait()
 
     @property
+    def failure(self) -> str | None:
+        """The user's mistake, or the signal that ended the process before it could say anything; None if it did."""
+        if self.error or self.status >= 0:
+            return self.error
+        name = signal.Signals(-self.status).name
+        why = ": the memory may have run out" if name == "SIGKILL" else ""
+        return f"the run's process was ended by {name}{why}"
+
+    @property
     def status(self) -> int:
         """The exit status, 0 if all went well; of a signal that ended it, the negative number."""
         return int(self.process.exitcode or 0)
