@@ -20,7 +20,8 @@ from release import history
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
-QUESTIONS = {name: entry for name, entry in SETTINGS.items() if name[0] != "_" and entry.get("when", True)}
+# What is recorded; `when` is false for what is computed, and a condition for the lists that `tooling` sums up
+QUESTIONS = {name: entry for name, entry in SETTINGS.items() if name[0] != "_" and "when" not in entry}
 DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
 
 # A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`, or
@@ -135,6 +136,12 @@ def project(default_project: Path, tmp_path: Path) -> Path:
 def files(project: Path) -> set[str]:
     """Return the paths of a project's files."""
     return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+def choices_of(question: str) -> list[str]:
+    """Return the answers that a question offers."""
+    choices = QUESTIONS[question]["choices"]
+    return list(choices.values()) if isinstance(choices, dict) else list(choices)
 
 
 def fits(dataset: str, model: str) -> bool:

@@ -19,6 +19,7 @@ import yaml
 from conftest import QUESTIONS, ROOT, Server, git
 from copier import run_copy
 from release import releases
+from test_questions import in_language
 from test_readme import blocks
 
 GUIDE = (ROOT / "docs" / "migrating.md").read_text()
@@ -259,8 +260,8 @@ def on_a_terminal(project: Path, command: str, keys: dict[str, str], other: str)
     env = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color"}
     arguments = ["-m", *shlex.split(command)]
     child = pexpect.spawn(sys.executable, arguments, 60, cwd=project, env=env, dimensions=(500, 200), encoding="utf-8")
-    for name in ("setup", "project_name", "user_name", "loggers"):
-        child.expect_exact(str(QUESTIONS[name]["help"])[:20])
+    for name in ("readme_language", "setup", "project_name", "loggers"):
+        child.expect_exact(in_language(QUESTIONS[name]["help"], chinese=False)[0])
         child.send("\r")
     asked: list[str] = []
     while child.expect([r"Overwrite ([^?\r\n]+)\? (?:\x1b\[[\d;]*m)*\(Y/n\)", pexpect.EOF]) == 0:

@@ -1,6 +1,7 @@
 """The questionnaire: what it asks, what it refuses, and that free text arrives as it was given."""
 
 import keyword
+import os
 import re
 import shutil
 import sys
@@ -8,13 +9,17 @@ import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
+import pexpect
+import pyte
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, Render
+from conftest import QUESTIONS, ROOT, Render, choices_of
 from copier import run_copy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jinja2 import Environment
 
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
 FREE_TEXT = ["project_name", "package_name", "project_description", "user_name", "user_email"]
@@ -171,9 +176,109 @@ def test_a_refused_answer_leaves_nothing_behind(render: Render, tmp_path_factory
 def test_few_questions_are_asked_and_fewer_by_default() -> None:
     asked = [name for name, question in QUESTIONS.items() if question.get("ask", True) is not False]
     assert len(asked) <= 14
-    assert asked[0] == "setup"
     recommended = [name for name in asked if "customise" not in str(QUESTIONS[name].get("ask"))]
-    assert recommended == ["setup", "project_name", "package_name", "user_name", "loggers"]
+    assert recommended == ["readme_language", "setup", "project_name", "package_name", "loggers"]
+
+
+LISTS = ("tools_code", "tools_experiments", "tools_scale", "tools_results")
+
+
+def in_language(text: str, chinese: bool) -> list[str]:
+    """Return the lines of a text of copier.yml, such as `{% if chinese %}中文{% else %}English{% endif %}`."""
+    return Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render(chinese=chinese).splitlines()
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: a Chinese character takes two."""
+    return sum(2 if east_asian_width(character) in "FW" else 1 for character in text)
+
+
+def shown_texts(name: str, chinese: bool) -> list[tuple[str, int]]:
+    """Return the lines of a question that a terminal shows, each with the columns that it may take."""
+    question = SETTINGS[name]
+    lines = [(line, 77) for line in in_language(question["help"], chinese)]
+    choices = question.get("choices", [])
+    return lines + [(line, 75) for choice in choices for line in in_language(str(choice), chinese)]
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_every_question_fits_a_terminal_of_80_columns(chinese: bool) -> None:
+    for name, question in SETTINGS.items():
+        if name[0] == "_" or question.get("ask") is False:
+            continue
+        assert len(in_language(question["help"], chinese)) <= 2, name
+        for text, most in shown_texts(name, chinese):
+            assert columns(text) <= most, (name, text)
+
+
+def test_the_four_lists_together_offer_every_extra_once() -> None:
+    listed = [extra for name in LISTS for extra in SETTINGS[name]["choices"].values()]
+    assert sorted(listed) == sorted(choices_of("tooling"))
+
+
+class Terminal:
+    """A terminal in which Copier asks its questions."""
+
+    def __init__(self, arguments: list[str], cwd: Path, columns: int, rows: int) -> None:
+        env = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color", "COLUMNS": str(columns)}
+        command = ["-m", "copier", "copy", *arguments]
+        size = (rows, columns)
+        self.child = pexpect.spawn(sys.executable, command, 60, cwd=cwd, env=env, dimensions=size, encoding="utf-8")
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.Stream(self.screen)
+
+    def lines(self) -> list[str]:
+        """Return the lines on the screen. pyte leaves an empty cell after a character of two columns."""
+        return ["".join(row[column].data for column in range(self.screen.columns)).rstrip() for row in self.rows()]
+
+    def rows(self) -> list[Any]:
+        return [self.screen.buffer[number] for number in range(self.screen.lines)]
+
+    def wait_for(self, text: str) -> list[str]:
+        """Read what Copier prints until a text is on the screen, and return the screen."""
+        while text not in "\n".join(self.lines()):
+            self.stream.feed(self.child.read_nonblocking(size=100_000, timeout=60))
+        return self.lines()
+
+    def press(self, keys: str) -> None:
+        self.child.send(keys)
+
+    def rest(self) -> str:
+        """Wait for the end, and return all that is printed until then."""
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        assert self.child.exitstatus == 0, self.child.before
+        return str(self.child.before)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30)])
+@pytest.mark.parametrize("setup", ["recommended", "customise"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_terminal_shows_every_question_whole(
+    template: Path, tmp_path: Path, size: tuple[int, int], setup: str, language: str
+) -> None:
+    """Answer by the keyboard as a person does, and read the screen."""
+    terminal = Terminal([str(template), "my-project"], tmp_path, *size)
+    down = "\x1b[B"
+    keys = {"readme_language": down * (language == "zh"), "setup": down * (setup == "customise")}
+    keys |= {"tools_scale": " "}  # the topmost one, profile
+    for name, question in SETTINGS.items():
+        asked = name[0] != "_" and question.get("ask", True) is not False and question.get("when", True) is not False
+        if not asked or (setup == "recommended" and "customise" in f"{question.get('ask')}{question.get('when')}"):
+            continue
+        chinese = language == "zh" and name != "readme_language"
+        texts = [text for text, _ in shown_texts(name, chinese)]
+        screen = terminal.wait_for(texts[-1])
+        for text in texts:
+            assert any(text in line for line in screen), (text, screen)
+        terminal.press(keys.get(name, "") + "\r")
+    end = terminal.rest().replace("\r", "")
+    message = end[end.index("my-project 已生成" if language == "zh" else "my-project is ready") :]
+    assert all(columns(line) <= 79 for line in message.splitlines()), message
+    answers = yaml.safe_load((tmp_path / "my-project" / ".copier-answers.yml").read_text())
+    assert answers["readme_language"] == language
+    assert answers["tooling"] == (["profile"] if setup == "customise" else [])
+    assert not answers.keys() & {*LISTS, "chinese"}
 
 
 def test_a_project_in_the_folder_one_is_in_has_its_name(

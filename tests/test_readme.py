@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DIGITS, QUESTIONS, ROOT, Render, Server, succeed
+from conftest import DIGITS, ROOT, Render, Server, choices_of, succeed
 from copier import run_copy
 
 SHORT = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
@@ -162,7 +162,7 @@ def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: R
     assert len(failed) == 7, refused.stdout
 
 
-EVERYTHING = {name: list(QUESTIONS[name]["choices"].values()) for name in ("loggers", "datasets", "models", "tooling")}
+EVERYTHING = {name: choices_of(name) for name in ("loggers", "datasets", "models", "tooling")}
 
 
 @pytest.mark.parametrize("answers", [{}, EVERYTHING, {"license": "Proprietary", "torch_build": "cpu", "loggers": []}])

@@ -124,7 +124,19 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
 def test_the_message_after_the_copy_gives_commands_that_work(template: Path, tmp_path: Path) -> None:
     copy = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", "datasets=[mnist]", str(template), "here"]
     message = subprocess.run(copy, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
-    commands = [line.strip() for line in message.splitlines() if line.startswith("  ")]
-    assert commands[:3] == ["cd here", "python -m venv .venv && source .venv/bin/activate", 'pip install -e ".[dev]"']
-    succeed(tmp_path / "here", *commands[3].split()[2:], "--print_config")
-    assert "configs/data/mnist.yaml" in commands[3]
+    lines = re.findall(r"^  \S.*", message.replace("\\\n", ""), re.MULTILINE)
+    commands = [" ".join(line.partition("(Windows")[0].split()) for line in lines]
+    change, *before, fit = commands
+    assert change == "cd here"
+    assert before == [
+        'git init && git add --all && git commit --message "Start"',
+        "python -m venv .venv",
+        "source .venv/bin/activate",
+        'pip install -e ".[dev]"',
+    ]
+    project = tmp_path / "here"
+    for command in before[:3]:
+        subprocess.run(["bash", "-euc", command], cwd=project, check=True, capture_output=True)
+    assert not git(project, "status", "--porcelain")
+    succeed(project, *fit.split()[2:], "--print_config")
+    assert "configs/data/mnist.yaml" in fit

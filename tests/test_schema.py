@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUESTIONS, Render, git, succeed
+from conftest import Render, choices_of, git, succeed
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
 from test_docs import DOCS, blocks
 
-ALL = {name: list(QUESTIONS[name]["choices"].values()) for name in ("datasets", "models", "loggers", "tooling")}
+ALL = {name: choices_of(name) for name in ("datasets", "models", "loggers", "tooling")}
 OWN = '''"""Classes of the user's own."""
 
 from collections.abc import Callable, Sequence

@@ -13,7 +13,8 @@ import yaml
 from conftest import ROOT, git
 from jinja2 import Environment, meta, nodes
 
-KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when", "placeholder", "secret"}
+KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when"}
+KEYS |= {"placeholder", "qmark", "secret"}
 COPIERS = {"_copier_conf", "_copier_answers", "_copier_operation", "_external_data"}
 DERIVED = {"data": "datasets", "dataset": "datasets", "model": "models", "logger": "loggers", "extra": "loggers"}
 LONGEST = 120  # characters of a rendered path; Windows allows 260 with the project's folder
@@ -51,11 +52,13 @@ def incomplete(name: str, question: dict[str, Any]) -> Iterator[str]:
 
 
 def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield all strings in nested dictionaries and lists, with where they are."""
+    """Yield all strings in nested dictionaries and lists, with where they are. The names of choices are strings too."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            if path.endswith("choices") and isinstance(key, str):
+                yield f"{path}.{part}", key
             yield from strings(part, f"{path}.{key}".strip("."))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, Render, files, succeed
+from conftest import QUESTIONS, Render, choices_of, files, succeed
 
 RUNS = {
     "src/my_project/runs.py",
@@ -110,7 +110,7 @@ def commands(project: Path) -> list[str]:
 
 
 def test_each_choice_is_tested_here() -> None:
-    assert FILES.keys() == set(QUESTIONS["tooling"]["choices"].values())
+    assert FILES.keys() == set(choices_of("tooling"))
 
 
 @pytest.mark.parametrize("choice", FILES)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import DIGITS, QUESTIONS, ROOT, Server, files, fits, git
+from conftest import DIGITS, QUESTIONS, ROOT, Server, choices_of, files, fits, git
 from copier import VcsRef, run_copy, run_update
 from packaging.version import Version
 from release import releases
@@ -26,9 +26,10 @@ from test_questions import HOSTILE
 
 RELEASES = releases()
 ANSWERS = ".copier-answers.yml"
-EVERYTHING: dict[str, Any] = {
-    name: list(dict(QUESTIONS[name]["choices"]).values()) for name in ("loggers", "datasets", "models", "tooling")
-} | {"git_hooks": True, "readme_language": "en+zh"}
+EVERYTHING: dict[str, Any] = {name: choices_of(name) for name in ("loggers", "datasets", "models", "tooling")} | {
+    "git_hooks": True,
+    "readme_language": "en+zh",
+}
 MARKERS = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 
 
