@@ -288,3 +288,34 @@ def test_repeat_says_that_a_run_was_killed(project: Path) -> None:
     assert "SIGKILL" in fail(project, *words, cwd=None, PYTHONPATH=str(project / "src"))
     (run,) = tool(project, "runs", "--name=r").splitlines()[1:]
     assert " killed " in run
+
+
+@pytest.mark.parametrize(
+    ("local", "arguments", "folder"),
+    [
+        ("", (), "logs"),
+        ("trainer: {default_root_dir: null}", (), "logs"),
+        ("trainer: {default_root_dir: here}", (), "here"),
+        ("trainer: {default_root_dir: /disk/../runs}", (), "/runs"),
+        ("trainer: {default_root_dir: here}", ("-c", "own.yaml"), "configs/own"),
+        ("trainer: {default_root_dir: here}", ("--config=own.yaml", "--trainer.default_root_dir", "x"), "configs/x"),
+        ("", ("--trainer.default_root_dir=x", "-c", "own.yaml"), "configs/own"),
+        ("", ("-c", '{"trainer": {"default_root_dir": "x"}}'), "configs/x"),
+        ("trainer: {default_root_dir: here}", ("--trainer.default_root_dir=null",), "logs"),
+        ("trainer: 5", ("-c", "missing.yaml"), "logs"),
+    ],
+    ids=str,
+)
+def test_the_last_that_says_where_runs_are_counts(
+    original: Path, tmp_path: Path, local: str, arguments: tuple[str, ...], folder: str
+) -> None:
+    """The script for Slurm asks so, in whatever folder it is; relative paths in local.yaml start at the root."""
+    project = tmp_path / "my-project"
+    (project / "configs").mkdir(parents=True)
+    shutil.copy(original / ".project-root", project)
+    shutil.copytree(original / "src", project / "src")
+    (project / "configs" / "local.yaml").write_text(f"{local}\n")
+    (project / "configs" / "own.yaml").write_text("trainer:\n  default_root_dir: own\n")
+    words = ("-m", "my_project.engine.run_directory", *arguments)
+    said = succeed(project, *words, cwd=project / "configs", PYTHONPATH=str(project / "src"))
+    assert (project / "configs" / said.strip()).resolve() == project / folder
