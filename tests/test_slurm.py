@@ -40,15 +40,15 @@ from pathlib import Path
 
 from lightning.pytorch import Callback
 
-from .checkpoint import Resume
+from ..engine.stopping import StopAtBatchEnd
 
 
 class Wait(Callback):
     def on_train_batch_start(self, trainer, *args):
         if trainer.global_step == 25:
             Path(f"waiting{trainer.global_rank}").touch()
-            (resume,) = [callback for callback in trainer.callbacks if isinstance(callback, Resume)]
-            while not resume.stopping:
+            (stop,) = [callback for callback in trainer.callbacks if isinstance(callback, StopAtBatchEnd)]
+            while not stop.stop_requested:
                 time.sleep(0.1)
 """
 

@@ -21,10 +21,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from .callbacks.checkpoint import BestCheckpoint, Resume
+from .callbacks.checkpoint import BestCheckpoint
 from .callbacks.output import PredictionWriter, ProgressBar
 from .callbacks.record import RunRecord
+from .engine.resume import Resume
 from .engine.run_directory import logs_folder
+from .engine.stopping import StopAtBatchEnd
 from .utils.arguments import answer, check_values, drop_replaced, explain, read_config
 from .utils.project import UserError, mask, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
@@ -172,7 +174,7 @@ class CLI(LightningCLI):
         self.checkpoint, trainer = init.checkpoint, init.trainer
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
         own, loggers = (one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger))
-        used = [Resume(), *filter(None, own)]
+        used = [Resume(), StopAtBatchEnd(), *filter(None, own)]
         if trainer.enable_progress_bar is not False and not any(isinstance(one, callbacks.ProgressBar) for one in used):
             used.append(ProgressBar())
         if not trainer.fast_dev_run:

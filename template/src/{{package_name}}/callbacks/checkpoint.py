@@ -1,19 +1,11 @@
-"""Checkpoints, made and taken up so that a run ends as if it had never stopped."""
+"""Checkpoints, made so that a run ends as if it had never stopped."""
 
-import random
-import signal
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.optim.lr_scheduler import OneCycleLR
-
-from ..utils.project import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -60,72 +52,3 @@ class BestCheckpoint(ModelCheckpoint):
         if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
             self.save(trainer)
         self.on_train_epoch_start(trainer, pl_module)
-
-
-class Resume(Callback):
-    """Takes up what Lightning does not; configuration and command line win over the optimizers' old settings."""
-
-    metrics, stopping = dict[str, float](), False
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add all random states, and the metrics that ReduceLROnPlateau is yet to see, as `weights_only` loads them."""
-        name, keys, *rest = cast("tuple[Any, ...]", np.random.get_state())
-        own = random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state(), torch.cuda.get_rng_state_all()
-        states = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(states, own)
-        metrics = {key: value.item() for key, value in trainer.callback_metrics.items() if trainer.is_last_batch}
-        checkpoint |= {"random": states, "metrics": metrics}
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if "random" in checkpoint:
-            self.metrics = checkpoint["metrics"]
-            own = checkpoint["random"]  # of each process; of the first one alone, in older checkpoints
-            python, numpy, cpu, gpus = own[trainer.global_rank % len(own)] if isinstance(own, list) else own
-            random.setstate(python)
-            np.random.set_state(numpy)
-            torch.set_rng_state(cpu)
-            torch.cuda.set_rng_state_all(gpus[: torch.cuda.device_count()])
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        # before StochasticWeightAveraging adds an epoch, in which it has a schedule of its own
-        self.asked = trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # what a scheduler sets stays as the checkpoint has it
-        kept = {"params", "lr", "initial_lr", "momentum", "betas"} if trainer.lr_scheduler_configs else {"params"}
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        for group, configured in zip(groups, self.configured, strict=True):
-            group.update({key: value for key, value in configured.items() if key not in kept})
-        for config in trainer.lr_scheduler_configs:
-            scheduler = cast("Any", config.scheduler)
-            if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < self.asked:
-                mend = "set max_epochs as it was, or train anew" if trainer.ckpt_path else "leave out its length"
-                raise UserError(f"OneCycleLR ends after {scheduler.total_steps} of {self.asked:.0f} steps: {mend}")
-            due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
-            if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
-                scheduler.step(self.metrics[str(config.monitor)])
-        loader: Any = trainer.train_dataloader
-        if trainer.fit_loop.restarted_mid_epoch and hasattr(loader, "skip"):
-            loader.skip = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        if hasattr(signal, "SIGKILL"):  # not on Windows
-            with suppress(ValueError):  # in a thread
-                self.lightnings: Any = signal.signal(signal.SIGTERM, self.stop)
-                signal.signal(signal.SIGINT, self.stop)
-
-    def stop(self, *_: Any) -> None:
-        """Take the first Ctrl-C for a SIGTERM, and have both wait until no gradients would be lost."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.stopping = True
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        # several processes stop together, and ask each other seldom, as that takes time
-        asked = trainer.accumulate_grad_batches * (10 if trainer.world_size > 1 else 1)
-        due = trainer.is_last_batch or (args[-1] + 1) % asked == 0
-        if due and trainer.strategy.reduce_boolean_decision(self.stopping, all=False):
-            self.lightnings(signal.SIGTERM, None)  # it stops after this batch
-
-    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self.stopping and trainer.world_size == 1:  # of several, one may have a batch more
-            self.lightnings(signal.SIGTERM, None)

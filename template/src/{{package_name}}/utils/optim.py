@@ -1,11 +1,17 @@
 """The optimizer and the learning rate schedule of a module, with what Lightning has to know about them."""
 
+import inspect
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from .project import UserError
+
+# Schedules that step after every batch, and the argument with which each replaces the optimizer's learning rate.
+STEPWISE = {OneCycleLR: "max_lr", CyclicLR: "base_lr"}
 
 
 def configure_optimizers(module: Any) -> OptimizerLRScheduler:
@@ -14,17 +20,65 @@ def configure_optimizers(module: Any) -> OptimizerLRScheduler:
     OneCycleLR and CyclicLR step after every batch, others after every epoch. OneCycleLR without a length spans the
     training, and ReduceLROnPlateau follows the module's `monitor` in the direction of its `mode`.
     """
-    optimizer, schedule = module.optimizer(module.parameters()), module.lr_scheduler
-    if schedule is None:
+    optimizer = module.optimizer(module.parameters())
+    if module.lr_scheduler is None:
         return {"optimizer": optimizer}
-    # the class is an argument of the partial that YAML gives, the function of functools.partial(OneCycleLR, …)
+    given_rate = optimizer.param_groups[0]["lr"]
+    scheduler = module.lr_scheduler(optimizer, **missing_arguments(module))
+    tell_unused_rate(optimizer, scheduler, given_rate)
+    config: Any = {
+        "scheduler": scheduler,
+        "interval": "step" if isinstance(scheduler, tuple(STEPWISE)) else "epoch",
+        "monitor": getattr(scheduler, "monitor", module.monitor),  # Lightning's ReduceLROnPlateau names its own
+    }
+    if isinstance(scheduler, ReduceLROnPlateau):
+        config |= validation_rhythm(module.trainer, config["monitor"])
+    return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def missing_arguments(module: Any) -> dict[str, Any]:
+    """Return the arguments of the module's schedule that only the module or the trainer knows."""
+    schedule = module.lr_scheduler
+    # From YAML, it is partial(instantiate, …, OneCycleLR); from Python, partial(OneCycleLR, …) or the class.
     parts = (getattr(schedule, "func", schedule), *getattr(schedule, "args", ()))
-    extra: dict[str, Any] = {"mode": module.mode} if ReduceLROnPlateau in parts else {}
-    if OneCycleLR in parts and not any(map(getattr(schedule, "keywords", {}).get, ("total_steps", "epochs"))):
-        if module.trainer.estimated_stepping_batches == float("inf"):
-            raise UserError("OneCycleLR has no end: set trainer.max_epochs, trainer.max_steps or its own total_steps")
-        extra["total_steps"] = int(module.trainer.estimated_stepping_batches)
-    scheduler = schedule(optimizer, **extra)
-    interval = "step" if isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch"
-    monitor = getattr(scheduler, "monitor", module.monitor)  # Lightning's ReduceLROnPlateau names its own
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor}}
+    given = getattr(schedule, "keywords", {})
+    if ReduceLROnPlateau in parts:
+        return {"mode": module.mode}
+    if OneCycleLR in parts and not given.get("total_steps") and not given.get("epochs"):
+        return {"total_steps": training_length(module.trainer)}
+    return {}
+
+
+def training_length(trainer: Any) -> int:
+    """Return the optimizer steps of the whole training; raise UserError if nobody knows them."""
+    steps = trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise UserError("OneCycleLR has no end: set trainer.max_epochs, trainer.max_steps or its own total_steps")
+    if steps < 1:
+        raise UserError(
+            "OneCycleLR needs to know how many steps the training has, but the training data have no length: "
+            "set trainer.max_steps, or its own total_steps"
+        )
+    return int(steps)
+
+
+def tell_unused_rate(optimizer: Optimizer, scheduler: Any, given_rate: float) -> None:
+    """Say that the optimizer's learning rate has no effect, if one is given beside a schedule that replaces it."""
+    argument = STEPWISE.get(type(scheduler))
+    default = inspect.signature(type(optimizer)).parameters.get("lr")
+    if argument is None or default is None or given_rate == default.default:
+        return
+    rank_zero_info(
+        f"optimizer.lr is {given_rate}, but has no effect: {type(scheduler).__name__} sets the learning rate, "
+        f"and --model.lr_scheduler.{argument} changes it"
+    )
+
+
+def validation_rhythm(trainer: Any, monitor: str) -> dict[str, Any]:
+    """Return how often ReduceLROnPlateau steps: after each epoch that has a new value of its metric."""
+    if monitor.startswith("train"):
+        return {}
+    every = trainer.check_val_every_n_epoch
+    if every is None:  # validation after so many batches: the first epochs may be without one
+        return {"strict": False}
+    return {"frequency": every}

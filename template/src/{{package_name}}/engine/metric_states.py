@@ -1,0 +1,96 @@
+"""The states of a module's metrics, so that a resumed run counts on where it stopped.
+
+torchmetrics saves only states that are declared persistent. Here all are saved, of nested metrics too.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torchmetrics import Metric, MetricCollection
+
+MetricStates = dict[str, dict[str, Any]]
+
+
+def metrics_of(module: LightningModule) -> Iterator[tuple[str, Metric]]:
+    """Yield each metric of a module, those in lists, collections and wrappers too, with its name."""
+    for child in module.modules():
+        if isinstance(child, MetricCollection):
+            # Metrics of a collection share states, which this hands to each of them.
+            list(child.values(copy_state=False))
+    for name, child in module.named_modules():
+        if isinstance(child, Metric):
+            yield name, child
+
+
+def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
+    """Return the states of all metrics that do not begin anew with the next epoch."""
+    at_end_of_epoch = trainer.is_last_batch
+    logged = logged_metrics(trainer) if at_end_of_epoch else set()
+    states = {}
+    for name, metric in metrics_of(module):
+        if id(metric) in logged:
+            continue
+        state = deepcopy(dict(metric.metric_state))
+        if at_end_of_epoch:
+            # Lists hold whole epochs of predictions: each checkpoint would be as large as the data.
+            state = {key: value for key, value in state.items() if not isinstance(value, list)}
+        states[name] = {"state": state, "updates": metric.update_count}
+    return states
+
+
+def restore_metric_states(module: LightningModule, states: MetricStates) -> None:
+    """Set the metrics of a module to states that `metric_states` returned. Unknown ones are left out."""
+    for name, metric in metrics_of(module):
+        if name not in states:
+            continue
+        known = metric.metric_state.keys()
+        for key, value in states[name]["state"].items():
+            if key in known:
+                setattr(metric, key, on_device(value, metric.device))
+        # A mean over updates needs their number, which torchmetrics lets nobody set.
+        metric._update_count = states[name]["updates"]
+        metric._computed = None
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """Return a copy of a state, a tensor or a list of tensors, on a device."""
+    if isinstance(value, list):
+        return [on_device(item, device) for item in value]
+    if isinstance(value, torch.Tensor):
+        return value.clone().to(device)
+    return deepcopy(value)
+
+
+def logged_metrics(trainer: Trainer) -> set[int]:
+    """Return the ids of the metrics that were given to `self.log`, which Lightning resets after the epoch."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    entries = [*epoch_loop._results.values(), *epoch_loop.val_loop._results.values()]
+    return {id(entry.value) for entry in entries if isinstance(entry.value, Metric)}
+
+
+def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """Return what `self.log(…, on_epoch=True)` has added up in this epoch. Lightning does not save it."""
+    entries = trainer.fit_loop.epoch_loop._results
+    sums = {}
+    for key, entry in entries.items():
+        if entry.is_tensor and entry.meta.on_epoch:
+            sums[key] = deepcopy(dict(entry.metric_state))
+    return sums
+
+
+def add_epoch_means(trainer: Trainer, saved: dict[str, dict[str, Any]]) -> None:
+    """Add what `epoch_means` returned to the entries that have been logged since, and remove it from `saved`."""
+    entries = trainer.fit_loop.epoch_loop._results
+    for key in [key for key in saved if key in entries]:
+        entry = entries[key]
+        for name, value in saved.pop(key).items():
+            value = value.to(entry.value.device)
+            current = getattr(entry, name)
+            if entry.meta.is_max_reduction or entry.meta.is_min_reduction:
+                setattr(entry, name, entry.meta.reduce_fx(value, current))
+            else:
+                setattr(entry, name, value + current)
+        entry._computed = None

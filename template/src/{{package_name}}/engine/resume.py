@@ -1,0 +1,334 @@
+"""A resumed run ends as if it had never stopped: here is saved and restored what Lightning does not.
+
+Read this when a resumed run differs from an uninterrupted one.
+"""
+
+import os
+from copy import deepcopy
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from ..callbacks.record import MetricsFile
+from ..utils.project import UserError
+from .loop_position import can_skip, is_group_open, is_validation_due, is_within_epoch, seen_batches, write_position
+from .metric_states import add_epoch_means, epoch_means, metric_states, restore_metric_states
+from .nothing_left import has_stopped_early, nothing_left
+from .random_states import gathered, of_this_process, random_states, restore_random_states
+from .schedule_changes import describe_optimizers, describe_schedules, replace_changed_states, step_to_present
+
+# What a schedule sets in the optimizer's groups.
+SET_BY_SCHEDULES = {"lr", "initial_lr", "max_lr", "min_lr", "momentum", "max_momentum", "base_momentum", "betas"}
+
+# The modules of the template's own callbacks, without the package's name.
+TEMPLATE_MODULES = (
+    "engine.",
+    "callbacks.checkpoint",
+    "callbacks.output",
+    "callbacks.record",
+    "callbacks.report",
+    "callbacks.speed",
+)
+
+
+class Resume(Callback):
+    """Restores what Lightning does not; what is configured now wins over the checkpoint's settings.
+
+    It has to be the first callback, so that it sees the state before the others' hooks.
+    """
+
+    def __init__(self) -> None:
+        self.random: Any = None
+        self.metrics: dict[str, float] = {}
+        self.checkpoint: dict[str, Any] = {}
+        self.saved: dict[str, Any] = {}
+        self.stopped: dict[str, Any] = {}
+        self.epoch_means: dict[str, Any] = {}
+        self.schedule_changed = False
+        self.begins_within_epoch = False
+        self.trained = False
+
+    # Saving
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        state = self.stopped or self.state(trainer, pl_module)
+        checkpoint["random"] = state["random"]
+        checkpoint["metrics"] = state["metrics"]
+        checkpoint["callbacks"] |= state["callbacks"]
+        checkpoint["resume"] = state["resume"]
+        if "loops" in checkpoint and trainer.state.fn == "fit":
+            write_position(trainer, checkpoint["loops"], epoch_stopped=bool(self.stopped))
+
+    def state(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return what a resumed run needs to continue from here."""
+        own = {"metrics": metric_states(pl_module, trainer), "means": {}}
+        if is_within_epoch(trainer):
+            own["means"] = epoch_means(trainer)
+        trainable = [name for name, parameter in pl_module.named_parameters() if parameter.requires_grad]
+        resume = {
+            "processes": gathered(own, trainer),
+            "trainable": trainable,
+            "optimizers": self.optimizers,
+            "schedules": self.schedules,
+            "gradients": open_gradients(trainer, pl_module),
+            "order": data_order(trainer),
+            "rows": {},
+        }
+        # ReduceLROnPlateau is yet to see them, and callbacks that monitor one.
+        metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
+        random = gathered(random_states(), trainer)
+        return {"random": random, "metrics": metrics, "callbacks": {}, "resume": resume}
+
+    # An epoch that max_steps, max_time or a callback stops
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        self.begin(trainer, pl_module)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.state_dict()
+        if trainer.should_stop and is_within_epoch(trainer) and not is_validation_due(trainer, batches):
+            self.keep_state(trainer, pl_module)  # an uninterrupted run would not validate here
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin(trainer, pl_module)
+        add_epoch_means(trainer, self.epoch_means)
+        if is_within_epoch(trainer) and not self.stopped:
+            self.keep_state(trainer, pl_module)
+        if self.begins_within_epoch:
+            # Lightning would leave out ReduceLROnPlateau at the end of an epoch in which it has resumed.
+            trainer.fit_loop.restarting = False
+            self.begins_within_epoch = False
+            if can_skip(trainer.train_dataloader):
+                cast("Any", trainer.train_dataloader).skip = 0  # if only the validation was left to do
+
+    def keep_state(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the state within the epoch, before its end changes metrics and callbacks.
+
+        Checkpoints that are saved at this end get this state. What is best stays as it is then, like best.ckpt.
+        """
+        self.stopped = self.state(trainer, pl_module)
+        self.stopped["resume"]["rows"] = last_rows(trainer)
+        for callback in cast("Any", trainer).callbacks:
+            if not isinstance(callback, ModelCheckpoint) and (state := callback.state_dict()):
+                self.stopped["callbacks"][callback.state_key] = deepcopy(state)
+
+    # Loading
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        callbacks = cast("Any", trainer).callbacks
+        self.patience = {id(one): one.patience for one in callbacks if isinstance(one, EarlyStopping)}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.checkpoint = checkpoint
+        self.saved = checkpoint.get("resume", {})
+        self.metrics = checkpoint.get("metrics", {})
+        self.random = checkpoint.get("random")
+        if self.random is not None:
+            restore_random_states(of_this_process(checkpoint["random"], trainer))
+        if "trainable" in self.saved and trainer.state.fn == "fit":
+            # A BaseFinetuning callback freezes in `setup` what it has unfrozen before the checkpoint.
+            for name, parameter in pl_module.named_parameters():
+                parameter.requires_grad_(name in self.saved["trainable"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        # before StochasticWeightAveraging adds an epoch, in which it has a schedule of its own
+        self.planned_steps = trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
+        self.optimizers = describe_optimizers(trainer)
+        self.schedules = describe_schedules(trainer, self.planned_steps)
+        for callback in cast("Any", trainer).callbacks:
+            if id(callback) in self.patience:
+                callback.patience = self.patience[id(callback)]  # its state has the former one
+                trainer.should_stop = trainer.should_stop or has_stopped_early(callback)
+        if self.checkpoint:
+            self.schedule_changed = replace_changed_states(trainer, self.checkpoint, self.planned_steps)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trained = True
+        self.checkpoint = {}
+        self.apply_configured_settings(trainer)
+        if self.schedule_changed:
+            step_to_present(trainer)
+        self.refuse_short_schedule(trainer)
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.begins_within_epoch = True
+            self.refuse_other_order(trainer)
+            self.skip_seen_batches(trainer)
+            if self.random is not None:  # loaders may have drawn from them
+                restore_random_states(of_this_process(self.random, trainer))
+        else:
+            self.step_pending_plateau(trainer)
+
+    def apply_configured_settings(self, trainer: Trainer) -> None:
+        """Set the optimizers to what is configured, but what a schedule sets, which the checkpoint has."""
+        kept = {"params"}
+        if trainer.lr_scheduler_configs and not self.schedule_changed:
+            kept |= SET_BY_SCHEDULES
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        # A BaseFinetuning callback may have added groups.
+        for group, configured in zip(groups, self.configured, strict=False):
+            group.update({key: value for key, value in configured.items() if key not in kept})
+
+    def refuse_short_schedule(self, trainer: Trainer) -> None:
+        for config in trainer.lr_scheduler_configs:
+            scheduler = cast("Any", config.scheduler)
+            if not isinstance(scheduler, OneCycleLR) or scheduler.total_steps >= self.planned_steps:
+                continue
+            mend = "leave out its length"
+            if trainer.ckpt_path:
+                mend = "set max_epochs as it was, train anew, or set --model.lr_scheduler null for a constant rate"
+            raise UserError(f"OneCycleLR ends after {scheduler.total_steps} of {self.planned_steps:.0f} steps: {mend}")
+
+    def step_pending_plateau(self, trainer: Trainer) -> None:
+        """Show ReduceLROnPlateau the metrics of the epoch with whose end the checkpoint was saved."""
+        for config in trainer.lr_scheduler_configs:
+            due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
+            if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
+                cast("Any", config.scheduler).step(self.metrics[str(config.monitor)])
+
+    def refuse_other_order(self, trainer: Trainer) -> None:
+        """Refuse settings with which the rest of the epoch would be made of other samples."""
+        saved = self.saved.get("order", {})
+        for key, value in data_order(trainer).items():
+            if saved.get(key, value) != value:
+                raise UserError(
+                    f"{key} is {value}, but {saved[key]} in the epoch in which this checkpoint was saved: "
+                    "set it as it was, or start from another checkpoint"
+                )
+
+    def skip_seen_batches(self, trainer: Trainer) -> None:
+        loader: Any = trainer.train_dataloader
+        seen = seen_batches(trainer)
+        if can_skip(loader):
+            loader.skip = seen
+            if seen >= trainer.num_training_batches:
+                loader.skip = len(loader)  # with limit_train_batches, it has more than are used
+        elif not hasattr(loader, "load_state_dict"):
+            rank_zero_warn(
+                f"The checkpoint was saved after {seen} batches of an epoch. The rest of it begins with its first "
+                "batches again, because your loader cannot skip them."
+            )
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path and not self.trained and (line := nothing_left(trainer)):
+            rank_zero_info(line)
+
+    # The first batch of a resumed run
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.begin(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.epoch_means:
+            add_epoch_means(trainer, self.epoch_means)
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the state that other hooks may have changed since the checkpoint was loaded."""
+        if not self.saved:
+            return
+        saved = self.saved
+        self.saved = {}
+        own = of_this_process(saved["processes"], trainer)
+        if self.begins_within_epoch:
+            repeat_epoch_start(trainer, pl_module)
+            restore_gradients(pl_module, saved["gradients"])
+            restore_last_rows(trainer, saved["rows"])
+            self.epoch_means = own["means"]
+            for name, value in self.metrics.items():
+                trainer.callback_metrics.setdefault(name, torch.tensor(value))
+        restore_metric_states(pl_module, own["metrics"])
+
+
+def repeat_epoch_start(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Call `on_train_epoch_start` where it sets what no checkpoint holds, such as how many batches accumulate.
+
+    Lightning does not call it in an epoch in which it resumes. Its own callbacks do not need it, but one.
+    """
+    random = random_states()  # the first batch has been augmented already
+    for callback in cast("Any", trainer).callbacks:
+        if isinstance(callback, BaseFinetuning) or is_of_template(callback):
+            continue
+        if is_of_lightning(callback) and not isinstance(callback, GradientAccumulationScheduler):
+            continue
+        state = deepcopy(callback.state_dict())
+        callback.on_train_epoch_start(trainer, pl_module)
+        if state:
+            callback.load_state_dict(state)  # it may count epochs
+    pl_module.on_train_epoch_start()
+    restore_random_states(random)
+
+
+def is_of_lightning(callback: Callback) -> bool:
+    return type(callback).__module__.startswith(("lightning.", "pytorch_lightning."))
+
+
+def is_of_template(callback: Callback) -> bool:
+    """Return whether a callback is the template's. The others in its folder are the user's."""
+    package, _, module = type(callback).__module__.partition(".")
+    return package == __name__.partition(".")[0] and module.startswith(TEMPLATE_MODULES)
+
+
+def open_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor]:
+    """Return the gradients that no optimizer step has used, if batches accumulate."""
+    if not is_group_open(trainer) or not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        return {}
+    gradients = {}
+    for name, parameter in pl_module.named_parameters():
+        if parameter.grad is not None:
+            # The mean of all processes is in each what counts: they are averaged with the next batches' gradients.
+            gradients[name] = trainer.strategy.reduce(parameter.grad.detach().clone(), reduce_op="mean")
+    return gradients
+
+
+def restore_gradients(pl_module: LightningModule, gradients: dict[str, torch.Tensor]) -> None:
+    for name, parameter in pl_module.named_parameters():
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter)
+
+
+def last_rows(trainer: Trainer) -> dict[str, Any]:
+    """Return the last row of metrics.csv, to which the end of a stopped epoch will add its metrics."""
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricsFile):
+            step = max(logger.rows, default=-1)
+            row = dict(logger.rows.get(step, {}))
+            if is_logged_for_stop(trainer, step):
+                row = {}
+            return {"step": step, "row": row}
+    return {}
+
+
+def is_logged_for_stop(trainer: Trainer, step: int) -> bool:
+    """Return whether a row is of a step that Lightning logs only because `should_stop` is set."""
+    present = trainer.global_step - 1
+    batches = trainer.fit_loop.epoch_loop.batch_progress.state_dict()
+    interval = cast("Any", trainer).log_every_n_steps  # not declared
+    is_regular = (step + 1) % interval == 0 or is_validation_due(trainer, batches)
+    return trainer.should_stop and step == present and not is_regular
+
+
+def restore_last_rows(trainer: Trainer, saved: dict[str, Any]) -> None:
+    """Remove from metrics.csv what the end of a stopped epoch has added, since the epoch continues."""
+    for logger in trainer.loggers:
+        if saved and isinstance(logger, MetricsFile):
+            logger.rows = {step: row for step, row in logger.rows.items() if step < saved["step"]}
+            if saved["row"]:
+                logger.rows[saved["step"]] = saved["row"]
+
+
+def data_order(trainer: Trainer) -> dict[str, Any]:
+    """Return what decides which samples the batches of an epoch hold, by the names of the options."""
+    order: dict[str, Any] = {}
+    batch_size = getattr(trainer.train_dataloader, "batch_size", None)
+    if isinstance(batch_size, int):
+        order["data.batch_size (of all processes together)"] = batch_size * trainer.world_size
+    if "PL_GLOBAL_SEED" in os.environ:
+        order["seed_everything"] = int(os.environ["PL_GLOBAL_SEED"])
+    return order
