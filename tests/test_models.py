@@ -187,8 +187,12 @@ def test_the_command_line_says_in_one_line_what_a_network_cannot_take(project: P
 @pytest.mark.parametrize(
     ("model", "override", "message"),
     [
-        ("resnet", ["--model.net.depth=20"], "model.net.depth is 20, but must be Literal[18, 34, 50]"),
-        ("regression", [], "num_outputs or input_shape is missing"),
+        ("resnet", ["--model.net.depth=20"], "model.net.depth is 20, but must be 18 or 34 or 50"),
+        (
+            "regression",
+            [],
+            "RegressionModule needs num_outputs, but DigitsDataModule gives num_classes and input_shape",
+        ),
     ],
 )
 def test_an_option_or_a_dataset_that_does_not_fit_is_refused(

@@ -441,7 +441,8 @@ def test_a_config_of_an_older_version_of_the_project_is_answered_with_the_key(pr
     text = (directory / "config.yaml").read_text()
     (directory / "config.yaml").write_text(text.replace("val_size:", "validation_size:"))
     line = fail(project, "test", "--run=old", *QUIET)
-    assert line.startswith("data.validation_size is not a known key"), line
+    place = f"{directory.relative_to(project)}/config.yaml, line "
+    assert line.startswith(place) and ": data.validation_size is not a known key" in line, line
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])

@@ -9,6 +9,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, Self
@@ -24,10 +25,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from .callbacks.checkpoint import BestCheckpoint
 from .callbacks.output import PredictionWriter, ProgressBar
 from .callbacks.record import RunRecord
+from .engine.configs import check_order, given, requested_run, without_empty_configs
+from .engine.links import FROM_DATA, check_checkpoint_links, check_data_link, missing_from_data
+from .engine.local_settings import with_local_settings
+from .engine.messages import construction_message, explain_parse_error, user_message, with_place
+from .engine.options import add_actions, check_actions
 from .engine.resume import Resume
 from .engine.run_directory import logs_folder
 from .engine.stopping import StopAtBatchEnd
-from .utils.arguments import answer, check_values, drop_replaced, explain, read_config
+from .engine.values import check_values
+from .utils.arguments import drop_replaced
 from .utils.project import UserError, mask, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
 
@@ -43,6 +50,7 @@ class CLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.parsers: dict[str, LightningArgumentParser] = {}
+        self.from_data: dict[str, Any] = {}
         try:
             with ExitStack() as self.held:
                 super().__init__(
@@ -56,7 +64,7 @@ class CLI(LightningCLI):
         except Exception as error:
             with suppress(AttributeError):  # the processes that this one has started would wait for it
                 self.trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
-            if not (text := answer(error)):
+            if not (text := user_message(error)):
                 raise
             raise UserError(text) from error
         finally:
@@ -73,11 +81,8 @@ class CLI(LightningCLI):
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, not printed with the usage, and add the options that not all sub-commands have."""
         self.parsers[verb] = parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
-        options = {"allow_untrained": "Take random weights, untrained."}
-        if verb == "fit":
-            options = {"test_after_fit": "Test the best checkpoint then.", "git_commit_before_fit": "Commit all first."}
-        for name, help_text in options.items():
-            parser.add_argument(f"--{name}", type=bool, default=False, help=help_text)
+        if verb:
+            add_actions(parser, verb)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -90,25 +95,44 @@ class CLI(LightningCLI):
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
         parser.link_arguments("checkpoint.monitor", "model.init_args.monitor")
         parser.link_arguments("checkpoint.mode", "model.init_args.mode")
-        for key, plain in {"num_classes": int, "num_outputs": int, "input_shape": list}.items():  # for all loggers
-            parser.link_arguments(f"data.{key}", f"model.init_args.{key}", plain, apply_on="instantiate")
+        for key in FROM_DATA:
+            compute = partial(self.take_from_data, key)
+            parser.link_arguments(f"data.{key}", f"model.init_args.{key}", compute, apply_on="instantiate")
+
+    def take_from_data(self, key: str, value: Any) -> Any:
+        """Return what the data module gives to the model, as plain values, which every logger takes."""
+        self.from_data[key] = value = FROM_DATA[key](value)
+        check_data_link(key, value, self.typed)
+        return value
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments after the default configs, or after that of the run that `--run` names."""
         args = [re.sub(r"^--trainer\.logger\.name(?=$|=)", "--name", arg) for arg in args]  # for every logger, and none
-        self.arguments, start = [*args], next((i + 1 for i, arg in enumerate(args) if arg in self.subcommands()), 0)
-        runs = [a[6:] or after for a, after in zip(args, [*args[1:], ""], strict=False) if f"{a}=".startswith("--run=")]
-        self.run = find_run(runs[-1], logs_folder(args)) if runs else None
-        configs = [project_root() / "configs" / name for name in ("default.yaml", "local.yaml")]
-        if start:
-            configs = [self.run / "config.yaml"] if self.run else configs
-            args[start:start] = [arg for path in configs if read_config(path) for arg in ("-c", str(path))]
+        self.arguments = [*args]
+        verbs = list(self.subcommands())
+        check_order(args, verbs)
+        run = requested_run(args)
+        self.run = find_run(run, logs_folder(args)) if run else None
+        if args and args[0] in verbs:
+            check_actions(args[0], args)
+            args = [args[0], *self.with_first_configs(args[1:])]
+        args = drop_replaced(without_empty_configs(args))
+        self.typed = given(args)
         try:
-            self.config = parser.parse_args(drop_replaced(args))
+            self.config = parser.parse_args(args)
         except ArgumentError as error:
             options = self.parsers["fit"].get_defaults(skip_validation=True).keys()
-            raise UserError(explain(str(error), options)) from error
-        check_values(self.config[self.config.subcommand])
+            raise UserError(explain_parse_error(str(error), options, self.typed, args)) from error
+        config = self.config[self.config.subcommand]
+        check_values(config.as_dict(), self.typed)
+        check_checkpoint_links(config, self.typed)
+
+    def with_first_configs(self, args: Sequence[str]) -> list[str]:
+        """Return the options of a sub-command after the default configs, or after that of the run that goes on."""
+        configs = project_root() / "configs"
+        if self.run:
+            return ["-c", str(self.run / "config.yaml"), *args]
+        return ["-c", str(configs / "default.yaml"), *with_local_settings(args, configs / "local.yaml")]
 
     def _parse_ckpt_path(self) -> None:
         """Keep Lightning from letting the checkpoint's hyperparameters win over configs and command line."""
@@ -149,7 +173,8 @@ class CLI(LightningCLI):
             if fit:
                 rank_zero_only(self.held.enter_context)(locked(self.directory))
         config.trainer.default_root_dir = here = str(self.directory)
-        if loggers and config.trainer.fast_dev_run:  # which ignores them, but some would write nevertheless
+        # a fast run ignores loggers, but some would write; callbacks that ask for one find one, as in a real fit
+        if (loggers or fit) and config.trainer.fast_dev_run:
             config.trainer.logger, loggers = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}, []
         for args in loggers:
             name, run_id = self.directory.parts[-2:]
@@ -162,9 +187,25 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except ValueError as error:  # the error of a class as it is, not jsonargparse's list of types around it
-            cause = error.__cause__ if type(error) is ValueError and error.__cause__ else error
-            raise (cause.__cause__ if isinstance(cause.__cause__, ImportError) else cause) from None
+        except Exception as error:
+            raise self.cause_of(error) from None
+
+    def cause_of(self, error: Exception) -> Exception:
+        """Return the error of a class, not jsonargparse's list of types around it; of the owner's class, in a line."""
+        cause = error
+        while type(cause) is ValueError and isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        if isinstance(cause.__cause__, ImportError):
+            cause = cause.__cause__
+        missing = missing_from_data(self.config[self.subcommand], self.from_data)
+        if isinstance(cause, UserError) and missing and "is missing" in str(cause):
+            return UserError(missing)
+        text = user_message(cause)
+        if not text and (line := construction_message(cause)):
+            return UserError(line)
+        if text and not isinstance(cause, UserError):
+            return UserError(with_place(text, self.typed))
+        return cause
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has, as far as the trainer's switches allow, and the file of metrics."""

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from .cli import CLI
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from .engine.tool_options import Parser, tolerance
 from .utils.project import UserError, shown
 from .utils.runs import find_run
 
@@ -143,15 +143,15 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
-    parser = ArgumentParser(f"python -m {__package__}.export", allow_abbrev=False, description=__doc__)
+    parser = Parser(f"python -m {__package__}.export", allow_abbrev=False, description=__doc__)
     parser.add_argument("--run", default="last", help="<directory|id|name|last>, as --run of the other commands")
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="best, if left out")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
     parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="how far predictions may be apart; 1e-4")
-    given = parser.parse_args(args)
+    parser.add_argument("--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4")
     try:
+        given = parser.parse_args(args)
         run = find_run(given.run, chosen_folder(given.logs))
         path = given.output or run / f"{given.checkpoint}{SUFFIXES[given.format]}"
         export(run, given.checkpoint, given.format, path, given.tolerance)

@@ -3,7 +3,6 @@
 import hashlib
 import sys
 import tomllib
-from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from .engine.tool_options import Parser
 from .utils.project import UserError, project_root, shown, write
 from .utils.run_files import Run
 from .utils.runs import find_checkpoint, find_run
@@ -116,12 +116,12 @@ def card(run: Path) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
-    parser = ArgumentParser(f"python -m {__package__}.model_card", allow_abbrev=False, description=__doc__)
+    parser = Parser(f"python -m {__package__}.model_card", allow_abbrev=False, description=__doc__)
     parser.add_argument("--run", default="last", help="<directory|id|name|last>, as --run of the other commands")
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
     parser.add_argument("--output", type=Path, help="the file; MODEL_CARD.md of the project, if left out")
-    given = parser.parse_args(args)
     try:
+        given = parser.parse_args(args)
         path = given.output or project_root() / "MODEL_CARD.md"
         if path.exists():
             raise UserError(f"{shown(path)} is there already: remove it, or name another file with --output")

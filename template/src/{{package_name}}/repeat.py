@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .engine.run_directory import OPTION, logs_folder
-from .runs import Parser
+from .engine.tool_options import Parser, count
 from .runs import main as runs
 from .utils.fit_process import FitProcess
 from .utils.project import UserError, project_root
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     parser = Parser(f"python -m {__package__}.repeat", usage=USAGE, allow_abbrev=False, description=__doc__)
     parser.add_argument("--seeds", metavar="1..5", help="seeds of the runs, or a list such as 3,7")
-    parser.add_argument("--folds", type=int, metavar="K", help="hold out each of K parts of the training set once")
+    parser.add_argument("--folds", type=count, metavar="K", help="hold out each of K parts of the training set once")
     parser.add_argument("--name", default="default", help="name of the runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     repeats: list[tuple[list[str], list[str]]] = []

@@ -3,14 +3,14 @@
 import json
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
 
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from .engine.tool_options import Parser, count, svg_file, tolerance
 from .utils.project import UserError, project_root, shown
 from .utils.reproduce import reproduced
 from .utils.run_files import Run, matches, text
@@ -45,8 +45,9 @@ def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
     The files of a run are read if it is asked for, so that of thousands of runs the newest are listed at once.
     """
     conditions = [condition.partition("=") for condition in options.filter]
-    if not all(equals for _, equals, _ in conditions):
-        raise UserError("--filter takes key=value")
+    for key, equals, _ in conditions:
+        if not key or not equals:
+            raise UserError(f"--filter is {key or equals}, but must be key=value, such as data.batch_size=64")
     order = options.sort.removeprefix("-")
     downwards = options.sort.startswith("-")
 
@@ -121,8 +122,9 @@ def plot_runs(options: Namespace) -> None:
     """Write a picture of a metric: a curve for each run, or, over a key of theirs, a dot for each."""
     from .utils.plots import draw  # only here, for a list needs no pictures
 
-    runs = select(options, [options.metric or "id", options.x])
-    draw(runs, options.metric or next((run.monitor for run in runs), "metric"), options.x, options.output)
+    runs = select(options, [*options.metric, options.x])
+    metrics = list(dict.fromkeys(options.metric)) or [next((run.monitor for run in runs), "metric")]
+    draw(runs, metrics, options.x, options.output)
     print(f"Plot: {shown(options.output)}")
 
 
@@ -161,7 +163,10 @@ def find(wanted: str, logs: Path) -> Run:
     """Return the run that the user means; raise UserError if there is none."""
     from .utils.runs import find_run  # brings torch, which takes seconds that a list does not need
 
-    return Run(find_run(wanted, logs))
+    try:
+        return Run(find_run(wanted, logs))
+    except UserError as error:  # here, a run is no option
+        raise UserError(str(error).replace(" with --run ", ": ")) from None
 
 
 def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -> None:
@@ -171,13 +176,6 @@ def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -
             continue
         near = get_close_matches(key, {known for run in runs for known in run.values}, n=1)
         raise UserError(f"no run has {key}{f': did you mean {near[0]}?' if near else ''}")
-
-
-class Parser(ArgumentParser):
-    """A parser whose errors are UserErrors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (--help says more)")
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -192,7 +190,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     several.add_argument("--name", action="append", default=[], metavar="NAME", help=NAME)
     several.add_argument("--status", action="append", dest="filter", type="status={}".format, metavar="S", help=STATUS)
     several.add_argument("--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards")
-    several.add_argument("--limit", type=int, metavar="N", help="the first N alone")
+    several.add_argument("--limit", type=count, metavar="N", help="the first N alone")
 
     listing = commands.add_parser("list", help=COMMANDS["list"], parents=[several])
     listing.set_defaults(function=list_runs)
@@ -211,13 +209,19 @@ def parse(arguments: Sequence[str]) -> Namespace:
     summary.add_argument("--format", choices=["table", "markdown", "latex"], default="table")
     plot = commands.add_parser("plot", help=COMMANDS["plot"], parents=[several])
     plot.set_defaults(function=plot_runs)
-    plot.add_argument("--metric", metavar="NAME", help="this, not the one that says which checkpoint is best")
+    plot.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this, not the one that says which checkpoint is best; may be repeated",
+    )
     plot.add_argument("--x", default="step", metavar="KEY", help="step, epoch, or a key with a number for each run")
-    plot.add_argument("--output", type=Path, default=Path("runs.svg"), metavar="FILE", help="(default: runs.svg)")
+    plot.add_argument("--output", type=svg_file, default=Path("runs.svg"), metavar="FILE", help="(default: runs.svg)")
     again = commands.add_parser("reproduce", help=COMMANDS["reproduce"], parents=[place])
     again.set_defaults(function=reproduce_run)
     again.add_argument("run", metavar="X", help=A_RUN)
-    again.add_argument("--tolerance", type=float, default=0.0, help="how far a metric may be off (default: 0)")
+    again.add_argument("--tolerance", type=tolerance, default=0.0, help="how far a metric may be off (default: 0)")
     again.add_argument("--into", type=Path, metavar="FOLDER", help="check out there, not into a temporary folder")
     again.add_argument("--keep", action="store_true", help="do not remove that folder in the end")
     return parser.parse_args(arguments)

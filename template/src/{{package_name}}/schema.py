@@ -5,11 +5,11 @@ import importlib
 import json
 import re
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
+from .engine.tool_options import Parser
 from .utils.project import UserError, project_root, shown, write
 
 
@@ -71,11 +71,10 @@ def generate() -> dict[str, Any]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
-    parser = ArgumentParser(f"python -m {__package__}.schema", allow_abbrev=False, description=__doc__)
+    parser = Parser(f"python -m {__package__}.schema", allow_abbrev=False, description=__doc__)
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to, instead of configs/schema.json")
-    output = parser.parse_args(args).output
     try:
-        output = output or project_root() / "configs" / "schema.json"
+        output = parser.parse_args(args).output or project_root() / "configs" / "schema.json"
         text = json.dumps(generate(), indent=0, sort_keys=True, ensure_ascii=False) + "\n"
         write(output, text)
     except (UserError, OSError) as error:

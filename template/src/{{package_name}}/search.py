@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +29,9 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from .engine import configs
 from .engine.run_directory import logs_folder
-from .runs import Parser
+from .engine.tool_options import Parser
 from .utils.fit_process import FitProcess
 from .utils.project import UserError, mask, project_root, shown, write
 from .utils.run_files import Run
@@ -251,6 +253,20 @@ def explained(storage: str | None) -> Iterator[None]:
         raise UserError(f"storage {place} cannot be used: {' '.join(str(reason).split())[:200]}") from error
 
 
+def check_config(path: str) -> None:
+    """Raise UserError if a config has a key that a search has not, or lacks one that it needs."""
+    known = Search.__dataclass_fields__
+    config = configs.read_config(path)
+    for one in configs.given(["--config", path]):
+        name = one.key.split(".")[0]
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UserError(f"{one.place}: {name} is not a known key{f': did you mean {near[0]}?' if near else ''}")
+    for name in ("metric", "space"):
+        if Path(path).is_file() and config.get(name) is None:
+            raise UserError(f"{shown(path)}: {name} is missing")
+
+
 def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
     """Return the search, and the arguments that are for `fit`."""
     usage = "%(prog)s configs/search/<study>.yaml [--study NAME] [--trials N] [--storage URL] [arguments of fit]"
@@ -262,6 +278,7 @@ def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
     given, fit = known.parse_known_args(arguments)
     if wrong := [arg for arg in fit if arg.split("=")[0] in ("--run", "--ckpt_path")]:
         raise UserError(f"{wrong[0]} is of one run, but a search starts many")
+    check_config(given.config)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(Search)
@@ -270,9 +287,13 @@ def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
     try:
         values = vars(parser.instantiate(parser.parse_args(words)))
     except ArgumentError as error:
-        from .utils.arguments import explain  # only here, as it takes seconds to import
+        from .engine.messages import explain_parse_error  # only here, as it takes seconds to import
 
-        raise UserError(explain(str(error), Search.__dataclass_fields__)) from error
+        typed = configs.given(["--config", given.config, *words])
+        raise UserError(explain_parse_error(str(error), Search.__dataclass_fields__, typed)) from error
+    for name in ("trials", "heartbeat"):
+        if values[name] < 1:
+            raise UserError(f"{name} is {values[name]}, but must be at least 1")
     return Search(**{key: value for key, value in values.items() if key != "config"}), fit
 
 

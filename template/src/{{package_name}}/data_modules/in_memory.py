@@ -65,6 +65,14 @@ class ResumableLoader(DataLoader[Batch]):
         yield from islice(super().__iter__(), skip, None)
 
 
+def parse_fold(fold: str) -> tuple[int, int]:
+    """Return the number of a part and how many parts there are: 2/5 is the second of five."""
+    number, _, folds = fold.partition("/")
+    if number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) and int(folds) > 1:
+        return int(number), int(folds)
+    raise UserError(f"fold is {fold}, but must be such as 2/5, which is the second of five parts")
+
+
 class InMemoryDataModule(LightningDataModule):
     """Serves images from memory, as uint8; on the device, whole batches are scaled to [0, 1], augmented and normalised.
 
@@ -96,12 +104,10 @@ class InMemoryDataModule(LightningDataModule):
         super().__init__()
         if on_device and num_workers:
             raise UserError(f"on_device is without workers, but num_workers is {num_workers}: set one to false or 0")
-        number, _, folds = (fold or "1/2").partition("/")
-        if not (number + folds).isdecimal() or not 1 <= int(number) <= int(folds) or int(folds) < 2:
-            raise UserError(f"fold is {fold}, but must be such as 2/5, which is the second of five parts")
+        number, folds = parse_fold(fold) if fold else (1, 2)
         self.batch_size, self.num_workers, self.on_device = batch_size, num_workers, on_device
         self.val_size, self.split_seed = val_size, split_seed
-        self.fold = slice(int(number) - 1, None, int(folds)) if fold else None
+        self.fold = slice(number - 1, None, folds) if fold else None
 
     @abstractmethod
     def load(self, train: bool) -> ImageTensors:

@@ -32,27 +32,19 @@ STYLE = Style(
 DARK = "inline:@media (prefers-color-scheme: dark) { text { fill: #ccc !important } }"
 
 
-def draw(runs: Sequence[Run], metric: str, x: str, path: Path) -> None:
-    """Write a picture of a metric: over steps or epochs a curve for each run, over a key its best values as dots."""
-    curves, keys = x in ("step", "epoch"), varied(runs)
-    names = Counter(run.directory.parent.name for run in runs)
-    series: dict[str, list[tuple[float, float]]] = {}
-    for run in reversed(runs):  # the newest comes first
-        name, values = run.directory.parent.name, run.values
-        if curves:
-            found = [(row[x], row[metric]) for row in run.history if metric in row and x in row]
-            own = ", ".join(f"{key.split('.')[-1]} {text(values[key])}" for key in keys if key in values)
-            own = own if 0 < len(keys) < 3 else run.directory.name
-            if names[name] > 1:
-                name = f"{name} {own}" if len(names) > 1 else own
-            name = f"{name} {run.directory.name}" if name in series else name
-        else:
-            at, value = number(values.get(x)), number(run.best.get(metric, run.last.get(metric)))
-            found = [] if at is None or value is None else [(at, value)]
-        if found:
-            series.setdefault(name, []).extend(found)
-    if not series:
-        raise UserError(f"there is no such run with {metric}, and a number for {x}")
+Series = dict[str, list[tuple[float, float]]]
+
+
+def draw(runs: Sequence[Run], metrics: Sequence[str], x: str, path: Path) -> None:
+    """Write a picture of metrics: over steps or epochs a curve for each run, over a key its best values as dots."""
+    curves = x in ("step", "epoch")
+    series: Series = {}
+    for metric in metrics:
+        drawn = run_curves(runs, metric, x) if curves else run_dots(runs, metric, x)
+        if not drawn:
+            raise UserError(f"there is no such run with {metric}, and a number for {x}")
+        for name, points in drawn.items():
+            series[f"{metric}, {name}" if len(metrics) > 1 else name] = points
     xs = sorted(point[0] for points in series.values() for point in points)
     log = not curves and xs[0] > 0 and xs[-1] > 50 * xs[0]
     legend = len(series) > 1
@@ -63,7 +55,7 @@ def draw(runs: Sequence[Run], metric: str, x: str, path: Path) -> None:
         no_prefix=True,  # or it would be another file each time
         height=480 + 22 * len(series) * legend,
         x_title=x,
-        y_title=metric,
+        y_title=", ".join(metrics),
         stroke=curves,
         show_dots=not curves,
         show_legend=legend,
@@ -80,3 +72,34 @@ def draw(runs: Sequence[Run], metric: str, x: str, path: Path) -> None:
     for name, points in series.items():
         chart.add(name, [(math.log10(first) if log else first, second) for first, second in points])
     write(path, chart.render(is_unicode=True))
+
+
+def run_curves(runs: Sequence[Run], metric: str, x: str) -> Series:
+    """Return the values of a metric over steps or epochs, by the run's name and what is its own."""
+    keys = varied(runs)
+    names = Counter(run.directory.parent.name for run in runs)
+    series: Series = {}
+    for run in reversed(runs):  # the newest comes first
+        name, values = run.directory.parent.name, run.values
+        own = ", ".join(f"{key.split('.')[-1]} {text(values[key])}" for key in keys if key in values)
+        if not 0 < len(keys) < 3:
+            own = run.directory.name
+        if names[name] > 1:
+            name = f"{name} {own}" if len(names) > 1 else own
+        if name in series:
+            name = f"{name} {run.directory.name}"
+        found = [(row[x], row[metric]) for row in run.history if metric in row and x in row]
+        if found:
+            series[name] = found
+    return series
+
+
+def run_dots(runs: Sequence[Run], metric: str, x: str) -> Series:
+    """Return the best value of a metric of each run over its number for a key, by the run's name."""
+    series: Series = {}
+    for run in reversed(runs):
+        at = number(run.values.get(x))
+        value = number(run.best.get(metric, run.last.get(metric)))
+        if at is not None and value is not None:
+            series.setdefault(run.directory.parent.name, []).append((at, value))
+    return series

@@ -1,0 +1,53 @@
+"""Arguments of the model that the command line takes from elsewhere: from the data module, and from `checkpoint`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..utils.project import UserError
+from .classes import arguments_of, find_class
+from .configs import Given, described, place_of
+from .values import told
+
+FROM_DATA: dict[str, Callable[[Any], Any]] = {"num_classes": int, "num_outputs": int, "input_shape": list}
+FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}
+
+
+def check_linked(key: str, value: Any, advice: str, values: Sequence[Given]) -> None:
+    """Raise UserError if an argument was given another value than the one it takes from elsewhere."""
+    asked = place_of(key, values)
+    if asked and asked.value not in (None, "null") and plain(asked.value) != plain(value):
+        raise UserError(told(key, f"is {described(asked.value)}, but {advice}", values))
+
+
+def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
+    """Raise UserError if the metric of the model was given, and is another one than that of the checkpoints."""
+    for key, source in FROM_CHECKPOINT.items():
+        value = config.checkpoint[source.removeprefix("checkpoint.")]
+        check_linked(key, value, f"it follows {source}, {described(value)}: set --{source} instead", values)
+
+
+def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
+    """Raise UserError if an argument that comes from the data was given another value."""
+    check_linked(f"model.{name}", value, f"the data say {described(value)}: leave it out", values)
+
+
+def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
+    """Return which argument of the model is in none of its sources, with what the data module gives instead."""
+    data, model = config.get("data"), config.get("model")
+    if not data or not model:
+        return None
+    needed = arguments_of(find_class(model["class_path"]))
+    for name in FROM_DATA:
+        if name in needed and needed[name].default is needed[name].empty and name not in found:
+            classes = [str(one["class_path"]).rpartition(".")[2] for one in (model, data)]
+            gives = " and ".join(found) or "nothing of the kind"
+            fitting = "pass -c configs/model/<name>.yaml for such data"
+            return (
+                f"{classes[0]} needs {name}, but {classes[1]} gives {gives}: {fitting}, or give the data module {name}"
+            )
+    return None
+
+
+def plain(value: Any) -> str:
+    """Return a value, or a text of YAML, so that equal ones are equal: `[1, 8, 8]` and `[1,8,8]`."""
+    return "".join(described(value).split())

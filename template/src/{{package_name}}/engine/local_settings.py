@@ -1,0 +1,64 @@
+"""configs/local.yaml: what is true of this machine, such as the folder of the data. It is not in git.
+
+It comes after configs/default.yaml and before the configs of a command, with one difference: under `data` and `model`,
+it need not name a class. Its arguments hold for whichever class is chosen that takes them, unless a config of the
+command, or an option, gives a value other than null.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .classes import arguments_of, find_class
+from .configs import CLASSES, flat, given, place_of, plain_key, read_config
+
+
+def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
+    """Return the options of a command, with what configs/local.yaml says before and after the configs among them."""
+    local = read_config(path)
+    late = {key: settings for key in CLASSES if (settings := _late_settings(local, key, args))}
+    classless = [key for key in CLASSES if isinstance(local.get(key), dict) and "class_path" not in local[key]]
+    early = [str(path)] if local else []
+    if classless:
+        rest = {key: value for key, value in local.items() if key not in classless}
+        early = [json.dumps(rest, default=str)] if rest else []
+    words = [word for config in early for word in ("-c", config)]
+    end = _end_of_configs(args)
+    added = ["-c", json.dumps(late, default=str)] if late else []
+    return [*words, *args[:end], *added, *args[end:]]
+
+
+def _late_settings(local: dict[str, Any], key: str, args: Sequence[str]) -> dict[str, Any]:
+    """Return what local.yaml sets of the chosen class, as far as the command leaves it open."""
+    block = local.get(key)
+    if not isinstance(block, dict):
+        return {}
+    values = given(args)
+    chosen = [one.value for one in values if one.key == key and isinstance(one.value, str)]
+    name = chosen[-1] if chosen else block.get("class_path")
+    if block.get("class_path") not in (None, name):
+        return {}
+    known = arguments_of(find_class(name))
+    settings: dict[str, Any] = {}
+    for path, value in flat(block.get("init_args") or {}):
+        there = place_of(plain_key(f"{key}.{path}"), values)
+        if path.split(".")[0] not in known or (there and there.value is not None):
+            continue
+        *parents, last = path.split(".")
+        inner = settings
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return {"class_path": name, "init_args": settings} if settings else {}
+
+
+def _end_of_configs(args: Sequence[str]) -> int:
+    """Return the position after the last config."""
+    end = 0
+    for i, arg in enumerate(args):
+        if arg in ("-c", "--config"):
+            end = i + 2
+        elif arg.startswith(("-c=", "--config=")):
+            end = i + 1
+    return end

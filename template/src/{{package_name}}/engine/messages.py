@@ -1,0 +1,327 @@
+"""Mistakes of a user, each in one line that names the key, the value and what to do.
+
+Read this when a message does not help, or when a new version of jsonargparse words its own differently: each rule
+below has an example of what jsonargparse says, and the tests provoke each.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from traceback import walk_tb
+from typing import NamedTuple
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from ..utils.project import UserError, shown
+from .classes import arguments_of, blame, find_class, import_problem, own_place
+from .configs import Given, described, place_of, without_value
+from .parse_errors import Mistake, read_message, readable, readable_type, with_article
+from .values import told
+
+# Errors of these modules are about values, not about code
+LIBRARIES = ("lightning.", "torch.optim.", "torch.utils.data.dataloader", "torch.utils.data.sampler")
+LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
+NO_COMPILER = re.compile(r"InvalidCxx|find C c")  # InvalidCxxCompiler: No working C++ compiler found
+
+
+class Rule(NamedTuple):
+    """How a message of jsonargparse is said in a way that helps."""
+
+    example: str
+    pattern: re.Pattern[str]
+    explain: Callable[[re.Match[str], Mistake, Sequence[str]], tuple[str, str]]  # the key, and what is wrong with it
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question that proposes the known name most like this one, nothing if none is."""
+    close = get_close_matches(name, {*known} - {name}, n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def nearest_key(name: str, keys: Iterable[str]) -> str:
+    """Return such a question for a dotted key: one that ends alike, or is most like it where it stands."""
+    known = {*keys}
+    parent, _, last = name.rpartition(".")
+    alike = sorted(key for key in known if key.rpartition(".")[2] == last and key != name)
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
+    if parent and beside:
+        close = get_close_matches(last, beside, n=1)
+        return f": did you mean {beside[close[0]]}?" if close else ""
+    return f": did you mean {alike[0]}?" if alike else nearest(name, known)
+
+
+def joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def unknown_key(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    name = match["name"]
+    if mistake.cls and name in ("class_path", "init_args"):
+        return joined(mistake.key, name), "stands beside an unknown key: only class_path and init_args go together"
+    if mistake.cls:
+        known = arguments_of(find_class(mistake.cls))
+        name = name.split(".")[0]
+        return joined(mistake.key, name), f"is not a known key{nearest(name, known)}"
+    return name, f"is not a known key{nearest_key(name, options)}"
+
+
+def stray_word(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    word = match["word"].split()[0]
+    name = word.partition("=")[0].lstrip("-")
+    if Path(word).is_file():
+        return word, f"stands alone: did you mean -c {word}?"
+    if name in options:
+        return word, f"is not an option: did you mean --{word.lstrip('-')}?"
+    if close := nearest_key(name, options):
+        return word, f"is not an option{close.replace('mean ', 'mean --')}"
+    return word, "is not an option. Options begin with two dashes, such as --name exp1"
+
+
+def missing_argument(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    name = match["name"]
+    if mistake.cls or mistake.keys:
+        return joined(mistake.key, name), "is missing"
+    return name, f"is missing: pass a config that has it, such as -c configs/{name}/<name>.yaml"
+
+
+def missing_value(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    return str(mistake.value or match["option"]), "needs a value"
+
+
+def missing_attribute(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    module, name = match["module"], match["name"]
+    return f"{mistake.key}:", f"{module} has no {name}{nearest(name, vars(find_class(module) or object))}"
+
+
+def missing_module(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    return mistake.key, f"is {described(mistake.value)}, but there is {match[0][0].lower()}{match[0][1:]}"
+
+
+def no_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    classes = [name for name in map(readable_type, mistake.types) if is_class(name)]
+    close = nearest(str(mistake.value), short_names())
+    advice = close or f": write {classes[0] if classes else 'one'} as package.module.Class"
+    return mistake.key, f"is {described(mistake.value)}, which names no class{advice}"
+
+
+def short_names() -> list[str]:
+    """Return the names of classes that need no module in front of them."""
+    modules = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torch.optim", "torch.optim.lr_scheduler")
+    return [
+        name for module in modules for name, value in vars(import_module(module)).items() if isinstance(value, type)
+    ]
+
+
+def is_class(name: str) -> bool:
+    """Return whether a readable type is a class: a LightningModule is, `a list` and `int` are not."""
+    return name.startswith(("a ", "an ")) and not name.startswith("a list")
+
+
+def other_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    bases = re.findall(r"\w+", match["base"].removeprefix("Union"))
+    names = " or ".join(with_article(base) for base in bases)
+    return mistake.key, f"is {described(mistake.value)}, but must be {names}"
+
+
+def no_mapping(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    return mistake.key, f"is {described(mistake.value)}, but must be keys and values"
+
+
+def no_config(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    key = mistake.key or match[0].partition(":")[0]
+    what = f"keys and values, such as --{key}.<key> <value>, or a file of them"
+    return key, f"is {described(match['value'])}, but must be {what}"
+
+
+def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    return f"{shown(match['path'])}:", "there is no such file" if "exist" in match["what"] else "this is no file"
+
+
+def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    types = readable(mistake.types or [match["type"]])
+    of_class = any(is_class(readable_type(name)) for name in mistake.types)
+    if mistake.nested:
+        parent = ".".join(mistake.keys[:-1])
+        belongs = f": it belongs to a class, but {parent} names none" if of_class else ""
+        return mistake.key, f"is not a known key{belongs}"
+    close = nearest(mistake.value, short_names()) if isinstance(mistake.value, str) and of_class else ""
+    return mistake.key, f"is {described(mistake.value)}, but must be {types}{close}"
+
+
+def no_sub_command(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    word, verbs = match.groupdict().get("word"), re.findall(r"\w+", match["verbs"])
+    if not word:
+        return "The sub-command", f"is missing: begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
+    near = nearest(word, verbs)
+    return (
+        word,
+        f"is no sub-command{near}" + f"{' ' if near else ': '}Begin with {', '.join(verbs[:-1])} or {verbs[-1]}",
+    )
+
+
+RULES = [
+    Rule("Option 'optimizr' is not accepted", re.compile(r"Option '(?P<name>[\w.]+)' is not accepted"), unknown_key),
+    Rule(
+        "Subcommand 'fit' does not accept option 'trainer.max_epoch'",
+        re.compile(r"Subcommand '\w+' does not accept option '(?P<name>[\w.]+)'"),
+        unknown_key,
+    ),
+    Rule(
+        "unrecognized arguments: --optimizr.lr=0.1",
+        re.compile(r"unrecognized arguments: --(?P<name>[\w.+]+)"),
+        unknown_key,
+    ),
+    Rule("unrecognized arguments: max_epochs=3", re.compile(r"unrecognized arguments: (?P<word>.+)"), stray_word),
+    Rule(
+        "the following arguments are required: fit.model",
+        re.compile(r"the following arguments are required: (?:(?:fit|validate|test|predict)\.)?(?P<name>\w+)"),
+        missing_argument,
+    ),
+    Rule(
+        "argument --data: expected one argument",
+        re.compile(r"argument (?P<option>\S+): expected one argument"),
+        missing_value,
+    ),
+    Rule(
+        "module 'torch.optim' has no attribute 'Adan'",
+        re.compile(r"module '(?P<module>\S+)' has no attribute '(?P<name>\w+)'"),
+        missing_attribute,
+    ),
+    Rule("No module named 'nothing'", re.compile(r"No module named '.+'"), missing_module),
+    Rule("Expected a dot import path string: Missing", re.compile("Expected a dot import path string"), no_class),
+    Rule("Unexpected import path format: .nan", re.compile("Unexpected import path format"), no_class),
+    Rule("Expected an import path or a subclass spec, but got [1]", re.compile("Expected an import path or"), no_class),
+    Rule("Unexpected import object <module 'os'>", re.compile("Unexpected import object"), no_class),
+    Rule(
+        "Import path torch.nn.Linear does not correspond to a subclass of LightningModule",
+        re.compile(r"Import path (?:\S+ )?does not correspond to a subclass of (?P<base>\w+)"),
+        other_class,
+    ),
+    Rule(
+        "Expected 'torch.nn.Linear' to be a subclass of <class 'Optimizer'>.",
+        re.compile(r"Expected '\S+' to be a subclass of (?:<class ')?(?P<base>[\w\[\], ]+)"),
+        other_class,
+    ),
+    Rule(
+        "Expected 'os.system' to be a function that returns <class 'Module'>.",
+        re.compile(r"Expected '\S+' to be a (?P<base>function that returns) <class '(?P<cls>\w+)'>"),
+        lambda match, mistake, options: (
+            mistake.key,
+            f"is {described(mistake.value)}, but must be a {match['cls']}, or a function that is said to return one",
+        ),
+    ),
+    Rule(
+        "Expected an instantiatable class, but Logger is abstract",
+        re.compile("Expected an instantiatable class"),
+        lambda match, mistake, options: (
+            mistake.key,
+            f"is {described(mistake.value)}, which is abstract: name a subclass",
+        ),
+    ),
+    Rule("'str' object has no attribute 'keys'", re.compile(r"'\w+' object has no attribute 'keys'"), no_mapping),
+    Rule(
+        "trainer: Unable to load config '5' - trainer: Unable to load config \"5\"",
+        re.compile(r"(?:[\w.]+: )?Unable to load config ['\"](?P<value>.*?)['\"](?:\s+-\s|$)", re.DOTALL),
+        no_config,
+    ),
+    Rule(
+        "Parser key \"config\": File does not exist: '/work/configs/missing.yaml'",
+        re.compile(r"(?P<what>File does not exist|Path is not a file): '(?P<path>.*)'"),
+        no_file,
+    ),
+    Rule(
+        "argument subcommand: invalid choice: 'fitt' (choose from 'fit', 'test')",
+        re.compile(r"argument subcommand: invalid choice: '(?P<word>.*)' \(choose from (?P<verbs>.*)\)"),
+        no_sub_command,
+    ),
+    Rule(
+        'expected "subcommand" to be one of {fit,test}, but it was not provided.',
+        re.compile(r'expected "subcommand" to be one of \{(?P<verbs>.*)\}'),
+        no_sub_command,
+    ),
+    Rule("Not a valid subclass of Callback", re.compile("Not a valid subclass of (?P<type>.*)"), wrong_type),
+    Rule("Expected a <class 'int'>", re.compile("Expected (?:an? )?(?P<type>.+)"), wrong_type),
+]
+
+
+def explain_parse_error(
+    message: str, options: Iterable[str], values: Sequence[Given] = (), args: Sequence[str] = ()
+) -> str:
+    """Return one line for an error of jsonargparse, which names the key, its place, the value and what to do.
+
+    Args:
+        message: What jsonargparse says.
+        options: The options of the parser, of which the nearest is proposed.
+        values: What configs and options give, to name file and line.
+        args: The arguments, to find an option without a value.
+    """
+    mistake = read_message(message)
+    broken = broken_import(mistake, values)
+    if broken:
+        return broken
+    here = place_of(mistake.key, values, mistake.value)
+    if "expected one argument" in mistake.text:
+        mistake.value = without_value(args)
+    elif here:
+        mistake.value = here.value
+    below = [one.key for one in values if mistake.keys and one.key.startswith(f"{mistake.key}.") and not one.place]
+    if below and mistake.text.startswith("Expected") and not any(map(is_class, map(readable_type, mistake.types))):
+        return f"{below[-1]} is not a known key"
+    own = list(options)
+    blocks = {option.split(".")[0] for option in own}
+    known = [*own, *(one.key for one in values if one.place and one.key.split(".")[0] in blocks)]
+    for rule in RULES:
+        match = rule.pattern.match(mistake.text)
+        if match:
+            key, what = rule.explain(match, mistake, known)
+            here = place_of(key.rstrip(":"), values, mistake.value)
+            is_known = here and here.place and (what != "is missing" or here.value is None)
+            place = f"{here.place}: " if here and is_known else ""
+            return f"{place}{key} {what}"
+    what = " ".join(mistake.text.split())
+    return told(mistake.key, f"is {described(mistake.value)}: {what}", values) if mistake.keys else what
+
+
+def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
+    """Return which module cannot be imported, and why: one of the classes below the key of a mistake may be it."""
+    for one in values:
+        below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(f"{one.key}.")
+        if not mistake.keys or not below or not isinstance(one.value, str):
+            continue
+        problem = import_problem(one.value)
+        if problem:
+            place = f", {one.place}" if one.place else ""
+            return f"{problem} ({one.key} is {one.value}{place})"
+    return None
+
+
+def user_message(error: Exception) -> str | None:
+    """Return a one-line message for an error that a user can put right, None if it takes a traceback to find out."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and LOST_PROCESS.search(repr(error)):
+        return f"another process of this run has ended or cannot be reached ({text.partition('. This is ')[0]})"
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    of_library = frame.f_globals.get("__name__", "").startswith(LIBRARIES)
+    of_value = type(error) in (RuntimeError, TypeError, ValueError) and of_library
+    if of_value or isinstance(error, UserError | MisconfigurationException | ModuleNotFoundError | OSError):
+        hint = " (is it installed? pip install -e .)" if "No module named" in text else ""
+        return f"{text}{hint}"
+    if NO_COMPILER.search(text):
+        return "compile is true, but needs a C++ compiler, such as g++"
+    return None
+
+
+def with_place(text: str, values: Sequence[Given]) -> str:
+    """Return Lightning's own message about an argument of the trainer after the config and line that gave it."""
+    for one in reversed(values):
+        parent, _, name = one.key.rpartition(".")
+        if parent == "trainer" and re.search(rf"\b{re.escape(name)}\b", text):
+            return f"{one.place}: {text}" if one.place else text
+    return text
+
+
+def construction_message(error: BaseException) -> str | None:
+    """Return a one-line message for an error in a constructor of the owner's own, None if it is elsewhere."""
+    return blame(error) if own_place(error) else None

@@ -1,0 +1,28 @@
+"""The options that only some sub-commands have. What they do once is no part of a run's configuration."""
+
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from typing import Any
+
+from ..utils.project import UserError
+from .configs import options
+
+ONLY_FIT = {"test_after_fit": "Test the best checkpoint then.", "git_commit_before_fit": "Commit all first."}
+NOT_FIT = {"allow_untrained": "Take random weights, untrained."}
+
+
+def add_actions(parser: Any, verb: str) -> None:
+    """Add these options to the parser of a sub-command; hidden ones too, which a config of another one may hold."""
+    for name, text in {**ONLY_FIT, **NOT_FIT}.items():
+        shown = (name in ONLY_FIT) == (verb == "fit")
+        parser.add_argument(f"--{name}", type=bool, default=False, help=text if shown else SUPPRESS)
+
+
+def check_actions(verb: str, args: Sequence[str]) -> None:
+    """Raise UserError if an option is given to a sub-command that does nothing with it."""
+    for option, _ in options(args):
+        name = option.removeprefix("--")
+        if name in ONLY_FIT and verb != "fit":
+            raise UserError(f"{name} is an option of fit alone: leave it out")
+        if name in NOT_FIT and verb == "fit":
+            raise UserError(f"{name} is no option of fit, which begins untrained: leave it out")

@@ -1,0 +1,101 @@
+"""Values that have the right type, and with which a run would still end in a traceback, or in nonsense."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..utils.project import UserError
+from .classes import arguments_of, find_class, takes_none
+from .configs import Given, described, place_of, plain_key
+
+MINIMUMS = {
+    "seed_everything": 0,
+    "data.batch_size": 1,
+    "data.max_shift": 0,
+    "data.num_workers": 0,
+    "model.lr_scheduler.T_max": 1,
+    "model.lr_scheduler.max_lr": 0,
+    "model.lr_scheduler.step_size": 1,
+    "model.optimizer.lr": 0,
+    "model.optimizer.weight_decay": 0,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.gradient_clip_val": 0,
+    "trainer.log_every_n_steps": 1,
+    "trainer.val_check_interval": 1e-6,
+}
+MAXIMUMS = {"data.split_seed": 2**63 - 1}  # torch.Generator.manual_seed takes no more
+
+
+def check_values(config: dict[str, Any], values: Sequence[Given]) -> None:
+    """Raise UserError for the first value that no run can use.
+
+    Args:
+        config: The configuration of a sub-command, nested.
+        values: What configs and options give, to name the place of the value.
+    """
+    for key, value, cls in _leaves(config):
+        problem = _problem(key, value, cls)
+        if problem:
+            raise UserError(told(key, f"is {described(value)}, but must be {problem}", values))
+
+
+def told(key: str, what: str, values: Sequence[Given], value: Any = None) -> str:
+    """Return what is wrong with a key, after the place where it was given."""
+    here = place_of(key, values, value)
+    place = f"{here.place}: " if here and here.place else ""
+    return f"{place}{key} {what}"
+
+
+def _problem(key: str, value: Any, cls: Any) -> str | None:
+    """Return what a value must be, None if it may be as it is."""
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if numeric and not math.isfinite(value):
+        return "a finite number" if _needs_finite(key, value, cls) else None
+    if numeric and value < MINIMUMS.get(key, value):
+        return f"at least {MINIMUMS[key]}"
+    if numeric and value > MAXIMUMS.get(key, value):
+        return f"at most {MAXIMUMS[key]}"
+    if key == "ckpt_path" and value == "":
+        return "a file, best or last"
+    name = key.rpartition(".")[2]
+    argument = arguments_of(cls).get(name)
+    if value is None and argument and argument.default not in (None, argument.empty) and not takes_none(cls, name):
+        return f"a value, such as {described(argument.default)}"
+    return None
+
+
+def _needs_finite(key: str, value: float, cls: Any) -> bool:
+    """Return whether an infinite number or NaN makes no sense; an owner's own class may well take one."""
+    if isinstance(cls, type) and issubclass(cls, Optimizer | LRScheduler):
+        return True
+    of_lightning = str(getattr(cls, "__module__", "")).startswith("lightning.")
+    of_trainer = cls is None and key.startswith("trainer.")
+    return math.isnan(value) and (of_lightning or of_trainer)
+
+
+def _leaves(config: Any, key: str = "", cls: Any = None) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each value with its key as on the command line, and the class whose argument it is."""
+    if isinstance(config, dict):
+        if "class_path" in config:
+            cls = find_class(config["class_path"])
+            check_types(cls, config.get("init_args") or {}, key)
+        for name, value in config.items():
+            yield from _leaves(value, plain_key(f"{key}.{name}".removeprefix(".")), cls)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _leaves(value, key, cls)
+    elif not key.endswith("."):
+        yield key, config, cls
+
+
+def check_types(cls: Any, init_args: dict[str, Any], key: str) -> None:
+    """Raise UserError if a class is given to an argument without a type: it would stay a mapping, and not be built."""
+    for name, parameter in arguments_of(cls).items():
+        value = init_args.get(name)
+        if parameter.annotation is parameter.empty and isinstance(value, dict) and "class_path" in value:
+            what = f"argument {name} of {cls.__name__} has no type, so that {value['class_path']} is not built"
+            raise UserError(f"{key}: {what}. Write its type in the class, such as {name}: nn.Module")
