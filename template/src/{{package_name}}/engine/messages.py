@@ -42,9 +42,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def nearest_key(name: str, keys: Iterable[str]) -> str:
     """Return such a question for a dotted key: one that ends alike, or is most like it where it stands."""
-    known = {*keys}
+    known = {*keys} - {name}
     parent, _, last = name.rpartition(".")
-    alike = sorted(key for key in known if key.rpartition(".")[2] == last and key != name)
+    alike = sorted(key for key in known if key.rpartition(".")[2] == last)
     beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
     if parent and beside:
         close = get_close_matches(last, beside, n=1)
