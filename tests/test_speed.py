@@ -179,25 +179,6 @@ def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project:
     assert execute(project, code).splitlines()[-1] == "True (2, 10)"
 
 
-@pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.5), (False, 60)])
-def test_the_bar_is_drawn_seldom_and_in_a_file_more_seldom(project: Path, terminal: bool, seconds: float) -> None:
-    code = """
-        import sys
-        import time
-        from my_project.callbacks.output import ProgressBar
-
-        sys.stdout.isatty = lambda: TERMINAL
-        bar = ProgressBar()
-        rates = []
-        for now in (1000, 1000 + 0.9 * SECONDS, 1000 + 1.1 * SECONDS):
-            time.monotonic = lambda: now
-            rates.append(bar.refresh_rate)
-        print([rate == 1 for rate in rates])
-    """
-    code = code.replace("TERMINAL", str(terminal)).replace("SECONDS", str(seconds))
-    assert execute(project, code).split("\n")[-2] == "[True, False, True]"
-
-
 def test_products_of_matrices_are_as_precise_as_they_are_asked_to_be(project: Path) -> None:
     code = """
         import torch

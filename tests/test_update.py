@@ -362,7 +362,7 @@ def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(current: Callab
         ".gitignore": [(marker, f"{marker}*.sif\n")],
         "configs/default.yaml": [("max_epochs: 5", "max_epochs: 50"), ("seed_everything: 42", "seed_everything: 7")],
         "configs/data/mnist.yaml": [("batch_size: 64", "batch_size: 512")],
-        "src/my_project/callbacks/output.py": [("class ProgressBar", "LOUD = True\n\n\nclass ProgressBar")],
+        "src/my_project/callbacks/output.py": [("class PredictionWriter", "LOUD = True\n\n\nclass PredictionWriter")],
         "README.md": [("# my project", "# The best project")],
     }
     for name, changes in edits.items():

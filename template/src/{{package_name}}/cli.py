@@ -23,13 +23,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from .callbacks.checkpoint import BestCheckpoint
-from .callbacks.output import PredictionWriter, ProgressBar
+from .callbacks.output import PredictionWriter
 from .callbacks.record import RunRecord
 from .engine.configs import check_order, given, requested_run, without_empty_configs
 from .engine.links import FROM_DATA, check_checkpoint_links, check_data_link, missing_from_data
 from .engine.local_settings import with_local_settings
 from .engine.messages import construction_message, explain_parse_error, user_message, with_place
 from .engine.options import add_actions, check_actions
+from .engine.progress import LayerSummary, ProgressBar
 from .engine.resume import Resume
 from .engine.run_directory import logs_folder
 from .engine.stopping import StopAtBatchEnd
@@ -218,6 +219,10 @@ class CLI(LightningCLI):
         used = [Resume(), StopAtBatchEnd(), *filter(None, own)]
         if trainer.enable_progress_bar is not False and not any(isinstance(one, callbacks.ProgressBar) for one in used):
             used.append(ProgressBar())
+        if trainer.enable_model_summary is not False and not any(
+            isinstance(one, callbacks.ModelSummary) for one in used
+        ):
+            used.append(LayerSummary())
         if not trainer.fast_dev_run:
             if self.subcommand == "fit" or not (self.directory / "config.yaml").exists():
                 for key in ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit"):

@@ -1,15 +1,13 @@
-"""What a run shows and gives: predictions, and a progress bar."""
+"""The file of predictions."""
 
 import csv
 import heapq
-import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, TQDMProgressBar
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import shown
@@ -61,17 +59,3 @@ class PredictionWriter(BasePredictionWriter):
         for part in self.parts:
             part.unlink(missing_ok=True)
         rank_zero_info(f"Predictions: {shown(path)}")
-
-
-class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, redrawn at most twice a second, in a file once a minute, instead of every so many batches."""
-
-    drawn = 0.0
-
-    @property
-    def refresh_rate(self) -> int:
-        """1, which draws now, if that time has passed since it last was; else more batches than there are."""
-        if time.monotonic() - self.drawn < (0.5 if sys.stdout.isatty() else 60):
-            return sys.maxsize
-        self.drawn = time.monotonic()
-        return 1

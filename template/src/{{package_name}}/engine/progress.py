@@ -1,0 +1,102 @@
+"""The progress bar and the table of the model's layers that a command prints. Read it to change what they show."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
+
+SECONDS_IN_A_TERMINAL = 0.5
+SECONDS_IN_A_FILE = 60.0
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar, redrawn twice a second, or once a minute if the output goes to a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn_at = float("-inf")
+
+    def is_due(self, is_last_batch: bool) -> bool:
+        """Return whether to draw the bar now, and remember the time if so. The last batch is always drawn."""
+        seconds = SECONDS_IN_A_TERMINAL if sys.stdout.isatty() else SECONDS_IN_A_FILE
+        now = time.monotonic()
+        if not is_last_batch and now - self.drawn_at < seconds:
+            return False
+        self.drawn_at = now
+        return True
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the metrics beside the bar, without the logger's version number, which says nothing about the run."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return dict(metrics)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.is_due(batch_idx + 1 == self.total_train_batches):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.is_due(batch_idx + 1 == self.total_val_batches_current_dataloader):
+            super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.is_due(batch_idx + 1 == self.total_test_batches_current_dataloader):
+            super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.is_due(batch_idx + 1 == self.total_predict_batches_current_dataloader):
+            super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
+
+class LayerSummary(ModelSummary):
+    """Lightning's table of layers, without the column of FLOPs, which is 0 unless the module has an example input."""
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        trainable_parameters: int,
+        model_size: float,
+        total_training_modes: dict[str, int],
+        total_flops: int,
+        **summarize_kwargs: Any,
+    ) -> None:
+        if not total_flops:
+            summary_data = [column for column in summary_data if column[0] != "FLOPs"]
+        ModelSummary.summarize(
+            summary_data,
+            total_parameters,
+            trainable_parameters,
+            model_size,
+            total_training_modes,
+            total_flops,
+            **summarize_kwargs,
+        )

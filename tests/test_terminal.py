@@ -1,0 +1,87 @@
+"""What a person sees in a terminal, and what a job leaves in its log file."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from conftest import DIGITS
+
+# A data module whose epochs take seconds, so that the bar has something to show within them
+SLOW = """
+import time
+
+import torch
+
+from .digits import DigitsDataModule
+
+
+class SlowDataModule(DigitsDataModule):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        time.sleep(0.1)
+        return super().on_after_batch_transfer(batch, dataloader_idx)
+"""
+SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=40", "--trainer.limit_val_batches=2")
+FIT = ("fit", *DIGITS, "--data=my_project.data_modules.slow.SlowDataModule", *SHORT)
+
+
+@pytest.fixture
+def slow_project(project: Path) -> Path:
+    (project / "src" / "my_project" / "data_modules" / "slow.py").write_text(SLOW)
+    return project
+
+
+def in_a_terminal(project: Path, *args: str) -> str:
+    """Run the command in a pseudo-terminal of 120 columns, and return all that it writes there."""
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"}
+    child = pexpect.spawn(
+        sys.executable, ["src/main.py", *args], 300, cwd=project, env=env, dimensions=(40, 120), encoding="utf-8"
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    output = str(child.before)
+    assert child.exitstatus == 0, output
+    return output
+
+
+def positions(output: str, description: str) -> list[int]:
+    """Return the batches that a bar has shown, such as 12 of `Epoch 0:  30%|███ | 12/40 [...]`."""
+    return [int(found) for found in re.findall(rf"{description}[^|\r\n]*\|[^|\r\n]*\| *(\d+)/\d+ ", output)]
+
+
+def test_the_bar_moves_within_an_epoch(slow_project: Path) -> None:
+    output = in_a_terminal(slow_project, *FIT, "--name=slow")
+    shown = positions(output, "Epoch 0")
+    within = {position for position in shown if 0 < position < 40}
+    assert len(within) >= 4, output
+    assert shown == sorted(shown)
+    assert shown[-1] == 40
+    assert "v_num" not in output
+    assert "FLOPs" not in output
+
+
+def test_the_bar_moves_in_a_test_and_a_prediction(slow_project: Path) -> None:
+    in_a_terminal(slow_project, *FIT, "--name=slow")
+    for command, description in (("test", "Testing"), ("predict", "Predicting")):
+        output = in_a_terminal(slow_project, command, "--run=slow", "--data.batch_size=10")
+        shown = positions(output, description)
+        assert len({position for position in shown if 0 < position < 36}) >= 3, output
+        assert shown[-1] == 36
+
+
+def lines_of(text: str) -> Iterator[str]:
+    return (line for line in re.split(r"[\r\n]+", text) if line.strip())
+
+
+def test_a_log_file_has_few_lines_of_the_bar(slow_project: Path, tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    with log.open("w") as file:
+        command = [sys.executable, "src/main.py", *FIT]
+        subprocess.run(command, cwd=slow_project, stdout=file, stderr=subprocess.STDOUT, check=True)
+    bars = [line for line in lines_of(log.read_text()) if line.startswith("Epoch 0")]
+    assert 1 <= len(bars) <= 8, bars
+    assert len(set(positions(log.read_text(), "Epoch 0"))) <= 3
