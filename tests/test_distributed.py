@@ -176,10 +176,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     train(project, "--run=part", "--trainer.callbacks=[]")
     whole, part = weights(project, "whole"), weights(project, "part")
     assert whole.keys() == part.keys() and all(torch.equal(whole[key], part[key]) for key in whole)
-    for one, other in zip(metrics(project, "whole"), metrics(project, "part"), strict=True):
-        if one["step"] == 39:  # the epoch's accuracy in training counts what the first process saw before it stopped
-            assert one.pop("train/acc") == pytest.approx(other.pop("train/acc"), abs=0.1)
-        assert one == other
+    assert metrics(project, "whole") == metrics(project, "part")
 
 
 @pytest.mark.parametrize("rank", [0, 1])

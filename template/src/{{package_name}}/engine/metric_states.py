@@ -13,6 +13,9 @@ from torchmetrics import Metric, MetricCollection
 
 MetricStates = dict[str, dict[str, Any]]
 
+# Processes exchange states, and each has another GPU.
+CPU = torch.device("cpu")
+
 
 def metrics_of(module: LightningModule) -> Iterator[tuple[str, Metric]]:
     """Yield each metric of a module, those in lists, collections and wrappers too, with its name."""
@@ -33,7 +36,7 @@ def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
     for name, metric in metrics_of(module):
         if id(metric) in logged:
             continue
-        state = deepcopy(dict(metric.metric_state))
+        state = on_device(dict(metric.metric_state), CPU)
         if at_end_of_epoch:
             # Lists hold whole epochs of predictions: each checkpoint would be as large as the data.
             state = {key: value for key, value in state.items() if not isinstance(value, list)}
@@ -56,11 +59,13 @@ def restore_metric_states(module: LightningModule, states: MetricStates) -> None
 
 
 def on_device(value: Any, device: torch.device) -> Any:
-    """Return a copy of a state, a tensor or a list of tensors, on a device."""
+    """Return a copy of states, in tensors, lists and dictionaries of them, on a device."""
+    if isinstance(value, dict):
+        return {key: on_device(item, device) for key, item in value.items()}
     if isinstance(value, list):
         return [on_device(item, device) for item in value]
     if isinstance(value, torch.Tensor):
-        return value.clone().to(device)
+        return value.detach().clone().to(device)
     return deepcopy(value)
 
 
@@ -77,7 +82,7 @@ def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
     sums = {}
     for key, entry in entries.items():
         if entry.is_tensor and entry.meta.on_epoch:
-            sums[key] = deepcopy(dict(entry.metric_state))
+            sums[key] = on_device(dict(entry.metric_state), CPU)
     return sums
 
 
