@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from .engine.import_path import forget_working_directory
 from .utils.project import UserError, project_root
 
 
@@ -23,6 +24,7 @@ def keep_memory() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     keep_memory()
+    forget_working_directory()
     try:
         project_root()  # loads .env, whose thread limits torch and numpy read when they are imported
         gc.disable()  # to look for garbage in what is imported, and stays, takes half of the start

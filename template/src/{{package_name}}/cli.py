@@ -19,12 +19,15 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from .callbacks.checkpoint import BestCheckpoint
 from .callbacks.output import PredictionWriter
 from .callbacks.record import RunRecord
+from .engine.averaged_weights import without_averaging
+from .engine.checkpoint_files import AtomicCheckpointIO
 from .engine.configs import check_order, given, requested_run, without_empty_configs
 from .engine.links import FROM_DATA, check_checkpoint_links, check_data_link, missing_from_data
 from .engine.local_settings import with_local_settings
@@ -44,6 +47,9 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run,
 warnings.filterwarnings("ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable")
 QUIET = r"💡 Tip: |`Trainer\.fit` stopped: `max_epochs="
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
+
+# Options that say what to do now, not what the run is: config.yaml leaves them out
+ACTIONS = ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit", "weights_only")
 
 
 class CLI(LightningCLI):
@@ -144,6 +150,10 @@ class CLI(LightningCLI):
         if config.ignore_warnings:
             warnings.simplefilter("ignore")
         torch.set_float32_matmul_precision(config.matmul_precision)
+        if self.run and not any(arg.partition("=")[0] == "--weights_only" for arg in self.arguments):
+            config.weights_only = None  # a run from somebody else must not switch safe loading off
+        if self.subcommand == "predict" and config.return_predictions is None:
+            config.return_predictions = False  # PredictionWriter has them; a million would fill the memory
         self.given = config.clone()
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
@@ -181,9 +191,18 @@ class CLI(LightningCLI):
             name, run_id = self.directory.parts[-2:]
             place = {"save_dir": here, "name": name, "experiment_name": name, "id": run_id, "run_name": run_id}
             if "version" in args and "id" not in args:  # TensorBoard's folder is the run's, and CSV's one in it
-                place |= {"name": "", "version": "csv" if "flush_logs_every_n_steps" in args else ""}
+                place |= {"name": "", "version": self.csv_folder() if "flush_logs_every_n_steps" in args else ""}
             for key in place.keys() & args.keys():
                 args[key] = place[key]
+
+    def csv_folder(self) -> str:
+        """Return a folder in the run's directory that no CSVLogger has written to: it deletes an older metrics.csv."""
+        number = 1
+        folder = "csv"
+        while (self.directory / folder).exists():
+            number += 1
+            folder = f"csv_{number}"
+        return folder
 
     def instantiate_classes(self) -> None:
         try:
@@ -216,7 +235,10 @@ class CLI(LightningCLI):
         self.checkpoint, trainer = init.checkpoint, init.trainer
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
         own, loggers = (one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger))
-        used = [Resume(), StopAtBatchEnd(), *filter(None, own)]
+        own = list(filter(None, own))
+        if self.subcommand != "fit":
+            own = without_averaging(own)
+        used = [Resume(), StopAtBatchEnd(), *own]
         if trainer.enable_progress_bar is not False and not any(isinstance(one, callbacks.ProgressBar) for one in used):
             used.append(ProgressBar())
         if trainer.enable_model_summary is not False and not any(
@@ -225,15 +247,19 @@ class CLI(LightningCLI):
             used.append(LayerSummary())
         if not trainer.fast_dev_run:
             if self.subcommand == "fit" or not (self.directory / "config.yaml").exists():
-                for key in ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit"):
-                    self.given.pop(key, None)  # what to do now, not what the run is
+                for key in ACTIONS:
+                    self.given.pop(key, None)
                 config = mask(self.parsers[str(self.subcommand)].dump(self.given, skip_unset=False), by="")
             used.insert(1, record := RunRecord(self.directory, self.arguments, config))
             used += [self.checkpoint] if trainer.enable_checkpointing is not False else []
             used += [PredictionWriter(self.directory)] if self.subcommand == "predict" else []
             if self.subcommand == "fit":
                 kwargs["logger"] = [*(logger for logger in loggers if isinstance(logger, Logger)), record.metrics]
-        return super().instantiate_trainer(callbacks=used, **kwargs)
+        plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
+        plugins = [plugin for plugin in plugins if plugin is not None]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        return super().instantiate_trainer(callbacks=used, plugins=plugins, **kwargs)
 
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the model before anything is started."""
@@ -243,5 +269,7 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         if self.config.fit.test_after_fit:
             best = self.checkpoint.best_model_path
-            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
+            self.trainer.callbacks = without_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
+            weights_only = self.config.fit.weights_only
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, weights_only=weights_only)
             rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (there is no best checkpoint)'}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .cli import CLI
+from .engine.import_path import forget_working_directory
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
 from .engine.tool_options import Parser, tolerance
 from .utils.project import UserError, shown
@@ -143,6 +144,7 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
     parser = Parser(f"python -m {__package__}.export", allow_abbrev=False, description=__doc__)
     parser.add_argument("--run", default="last", help="<directory|id|name|last>, as --run of the other commands")
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from .engine.import_path import forget_working_directory
 from .engine.run_directory import OPTION, OPTION_HELP, chosen_folder
 from .engine.tool_options import Parser
 from .utils.project import UserError, project_root, shown, write
@@ -116,6 +117,7 @@ def card(run: Path) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
     parser = Parser(f"python -m {__package__}.model_card", allow_abbrev=False, description=__doc__)
     parser.add_argument("--run", default="last", help="<directory|id|name|last>, as --run of the other commands")
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)

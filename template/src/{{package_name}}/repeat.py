@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from .engine.import_path import forget_working_directory
 from .engine.run_directory import OPTION, logs_folder
 from .engine.tool_options import Parser, count
 from .runs import main as runs
@@ -41,6 +42,7 @@ def fit(arguments: Sequence[str]) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
     parser = Parser(f"python -m {__package__}.repeat", usage=USAGE, allow_abbrev=False, description=__doc__)
     parser.add_argument("--seeds", metavar="1..5", help="seeds of the runs, or a list such as 3,7")
     parser.add_argument("--folds", type=count, metavar="K", help="hold out each of K parts of the training set once")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
+from .engine.import_path import forget_working_directory
 from .engine.tool_options import Parser
 from .utils.project import UserError, project_root, shown, write
 
@@ -71,6 +72,7 @@ def generate() -> dict[str, Any]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
     parser = Parser(f"python -m {__package__}.schema", allow_abbrev=False, description=__doc__)
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to, instead of configs/schema.json")
     try:

@@ -30,6 +30,7 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from .engine import configs
+from .engine.import_path import forget_working_directory
 from .engine.run_directory import logs_folder
 from .engine.tool_options import Parser
 from .utils.fit_process import FitProcess
@@ -299,6 +300,7 @@ def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
     arguments = list(sys.argv[1:] if args is None else args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     try:

@@ -41,6 +41,8 @@ class MetricsFile(Logger):
         self.rows.setdefault(step or 0, {"step": step or 0, "epoch": None}).update(metrics)
 
     def write(self) -> None:
+        if not self.rows:  # an evaluation logs nothing here, and must leave the file of the training as it is
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, dict.fromkeys(name for row in self.rows.values() for name in row))
         writer.writeheader()

@@ -29,11 +29,15 @@ class ImageTensors(TensorDataset):
         return tuple(part.index_select(0, chosen) for part in self.tensors)
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
-        """Hold out so many samples, or a fold, of each label the share that it has; return the others, and them."""
+        """Split off `size` samples, or a fold, and return the others and them.
+
+        Labels of shape (N,) are stratified. Labels of another shape, such as masks (N, H, W), are split at random.
+        """
         labels = self.tensors[1]
         # a generator of its own: the same samples are chosen whatever else draws random numbers
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        order = order[labels[order].argsort(stable=True)]
+        if labels.ndim == 1:
+            order = order[labels[order].argsort(stable=True)]
         chosen = torch.zeros(len(labels), dtype=torch.bool)
         chosen[fold or torch.linspace(0, len(labels) - 1, size).round().long()] = True
         others, held_out = copy(self), copy(self)

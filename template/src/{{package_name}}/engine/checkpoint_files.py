@@ -1,0 +1,32 @@
+"""How checkpoint files are written. Read it if a checkpoint is damaged, or is written to another place."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that a file with its name is always complete.
+
+    Lightning writes to the temporary folder first. From there to another file system it copies, which leaves half a
+    checkpoint if the process is killed, and it fails if the temporary folder is full.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+            part.replace(path)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if isinstance(error.__context__, OSError):  # torch hides "No space left on device" behind its own error
+                raise error.__context__ from None
+            raise

@@ -1,0 +1,193 @@
+"""What a command leaves in a run's directory: only what the command is for changes, and whole or not at all."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import DIGITS, Render, run, succeed
+
+QUICK = (
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=3",
+    "--trainer.limit_val_batches=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+
+# A callback that fails, interrupts or kills its process in a hook that the environment names
+TROUBLE = """
+import os
+import signal
+
+from lightning.pytorch import Callback
+
+
+def trouble(*_):
+    if os.environ["TROUBLE"] == "error":
+        raise RuntimeError("planted")
+    os.kill(os.getpid(), getattr(signal, os.environ["TROUBLE"]))
+
+
+class Trouble(Callback):
+    def __init__(self):
+        setattr(self, os.environ.get("HOOK", "nothing"), trouble)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(render: Render) -> Path:
+    project = render(datasets=["digits"], package_name="my_project")
+    (project / "src" / "my_project" / "callbacks" / "trouble.py").write_text(TROUBLE)
+    succeed(project, "fit", *DIGITS, *QUICK, "--name=e", "--test_after_fit=true")
+    return project
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "my-project")
+
+
+def directory(project: Path) -> Path:
+    (found,) = project.glob("logs/e/*")
+    return found
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    run_directory = directory(project)
+    paths = [path for path in run_directory.rglob("*") if path.is_file()]
+    return {path.relative_to(run_directory).as_posix(): path.read_bytes() for path in paths}
+
+
+EVENTS = ["error", "SIGINT", "SIGTERM", "SIGKILL"]
+HOOKS = {
+    "validate": ["on_validation_start", "on_validation_batch_end", "on_validation_end"],
+    "test": ["setup", "on_test_start", "on_test_batch_end", "on_test_end"],
+    "predict": ["on_predict_start", "on_predict_batch_end"],
+}
+TROUBLES = [(command, hook, event) for command, hooks in HOOKS.items() for hook in hooks for event in EVENTS]
+
+
+@pytest.mark.parametrize(("command", "hook", "event"), TROUBLES)
+def test_an_evaluation_that_ends_badly_changes_its_entry_in_the_record_alone(
+    project: Path, command: str, hook: str, event: str
+) -> None:
+    before = contents(project)
+    trouble = "--trainer.callbacks+=my_project.callbacks.trouble.Trouble"
+    done = run(project, command, "--run=e", trouble, HOOK=hook, TROUBLE=event)
+    assert done.returncode != 0 or event == "SIGTERM"  # after which an evaluation may still be finished
+    after = contents(project)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed <= {"run.json"}
+    added = after.keys() - before.keys()
+    assert all(name.startswith(("lightning_logs", "events.", "predictions")) for name in added), added
+    record, old = json.loads(after["run.json"]), json.loads(before["run.json"])
+    assert record["status"] == old["status"] == "finished"
+    assert record["metrics"] == old["metrics"]
+
+
+def test_a_refused_evaluation_changes_nothing(project: Path) -> None:
+    before = contents(project)
+    for args in (
+        ("predict", "--run=e", "--trainer.limit_predict_batches=0.0001"),
+        ("test", "--run=e", "--data.batch_size=0"),
+        ("validate", "--run=e", "--model.nothing=1"),
+    ):
+        assert run(project, *args).returncode == 1
+        after = contents(project)
+        assert {name for name in before if after.get(name) != before[name]} <= {"run.json"}
+        assert json.loads(after["run.json"])["metrics"] == json.loads(before["run.json"])["metrics"]
+
+
+def test_the_files_of_a_csv_logger_survive_every_later_command(project: Path) -> None:
+    logger = ("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs")
+    succeed(project, "fit", *DIGITS, *QUICK, *logger, "--name=c", "--trainer.log_every_n_steps=1")
+    (directory,) = project.glob("logs/c/*")
+    before = (directory / "csv" / "metrics.csv").read_bytes()
+    assert len(list(csv.DictReader(before.decode().splitlines()))) > 1
+    succeed(project, "test", "--run=c")
+    succeed(project, "fit", "--run=c", "--trainer.max_epochs=2", "--model.lr_scheduler=null")
+    assert (directory / "csv" / "metrics.csv").read_bytes() == before
+    rows = (directory / "csv_2" / "metrics.csv").read_text()
+    assert "test/acc" in rows
+
+
+def is_mounted(folder: Path, size: str) -> bool:
+    """Mount a small file system of memory on a folder, and return whether that is permitted here."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_a_full_disk_ends_in_a_line_and_leaves_no_half_checkpoint(project: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "small"
+    logs.mkdir()
+    if not is_mounted(logs, "250k"):
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        options = ("--trainer.max_epochs=3", "--trainer.logger=false", f"--trainer.default_root_dir={logs}")
+        done = run(project, "fit", *DIGITS, *QUICK, *options, "--name=full")
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr, done.stderr
+        assert "No space left" in done.stderr
+        for checkpoint in logs.rglob("*.ckpt"):
+            torch.load(checkpoint, weights_only=True)
+        assert not list(logs.rglob("*.part"))
+    finally:
+        subprocess.run(["umount", str(logs)], check=True)
+
+
+def test_a_full_temporary_folder_does_not_end_training(project: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    if not is_mounted(temporary, "4k"):
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        (temporary / "full").write_bytes(b"0" * 4096)
+        command = [sys.executable, "src/main.py", "fit", *DIGITS, *QUICK, "--name=t", "--trainer.logger=false"]
+        env = {**os.environ, "TMPDIR": str(temporary), "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run(command, cwd=project, env=env, check=True, capture_output=True)
+    finally:
+        subprocess.run(["umount", str(temporary)], check=True)
+    (best,) = project.glob("logs/t/*/checkpoints/best.ckpt")
+    torch.load(best, weights_only=True)
+
+
+KILLED = """
+import os
+import signal
+
+import torch
+
+save = torch.save
+
+
+def half(checkpoint, file, *args, **kwargs):
+    save(checkpoint, file, *args, **kwargs)
+    if "best" in str(getattr(file, "name", file)) and os.environ.get("KILL"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+torch.save = half
+"""
+
+
+def test_a_checkpoint_is_complete_or_not_there(project: Path) -> None:
+    """The process is killed when the content is written, and the file does not have its name yet."""
+    (project / "src" / "my_project" / "callbacks" / "killed.py").write_text(
+        f"{KILLED}\nfrom lightning.pytorch import Callback\n\n\nclass Killed(Callback):\n    pass\n"
+    )
+    killer = "--trainer.callbacks+=my_project.callbacks.killed.Killed"
+    done = run(project, "fit", *DIGITS, *QUICK, "--name=k", killer, KILL="1")
+    assert done.returncode == -signal.SIGKILL
+    assert not list(project.glob("logs/k/*/checkpoints/best.ckpt"))
+    succeed(project, "fit", "--run=k")
+    (best,) = project.glob("logs/k/*/checkpoints/best.ckpt")
+    state: dict[str, Any] = torch.load(best, weights_only=True)
+    assert state["state_dict"]

@@ -1,0 +1,111 @@
+"""The weights that a command names are the weights that it measures."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, Render, succeed
+
+QUICK = (
+    "--trainer.max_epochs=2",
+    "--trainer.limit_train_batches=8",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+AVERAGES = {
+    "none": (),
+    "averaging": ("--trainer.callbacks+=WeightAveraging",),
+    "ema": ("--trainer.callbacks+=EMAWeightAveraging",),
+    "swa": ("--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"),
+}
+
+# Loads a checkpoint without the command line and Lightning's Trainer, and counts what the network gets right
+MEASURE = """
+import sys
+
+import torch
+from my_project.data_modules.digits import DigitsDataModule
+from my_project.modules.classification import ClassificationModule
+
+module = ClassificationModule.load_from_checkpoint(sys.argv[1], map_location="cpu").eval()
+data = DigitsDataModule()
+data.prepare_data()
+data.setup("test")
+right = count = 0
+with torch.no_grad():
+    for batch in data.test_dataloader():
+        images, labels = data.on_after_batch_transfer(batch, 0)
+        right += int((module.net(images).argmax(1) == labels).sum())
+        count += len(labels)
+print(right / count)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(
+        render(datasets=["digits"], package_name="my_project"), tmp_path_factory.mktemp("weights") / "my-project"
+    )
+
+
+def accuracy(project: Path, name: str) -> float:
+    (record,) = project.glob(f"logs/{name}/*/run.json")
+    return float(json.loads(record.read_text())["metrics"]["test/acc"])
+
+
+def measured(project: Path, checkpoint: Path) -> float:
+    """Return the accuracy of a checkpoint's weights, computed without the command line."""
+    script = project / "src" / "measure.py"
+    script.write_text(MEASURE)
+    done = subprocess.run([sys.executable, str(script), str(checkpoint)], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_what_is_tested_is_what_the_checkpoint_holds(project: Path, name: str) -> None:
+    succeed(project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name={name}", "--test_after_fit=true")
+    (best,) = project.glob(f"logs/{name}/*/checkpoints/best.ckpt")
+    expected = measured(project, best)
+    assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
+    output = succeed(project, "test", f"--run={name}")
+    assert "outside the 'fit' stage" not in output
+    assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
+    last = best.with_name("last.ckpt")
+    succeed(project, "test", f"--run={name}", f"--ckpt_path={last}")
+    assert accuracy(project, name) == pytest.approx(measured(project, last), abs=1e-6)
+
+
+def test_labels_of_any_shape_are_split(project: Path) -> None:
+    """Class numbers are stratified; masks and multi-hot labels, which have no class, are split at random."""
+    code = """
+import torch
+from my_project.data_modules.in_memory import ImageTensors
+
+images = torch.zeros(100, 1, 4, 4, dtype=torch.uint8)
+numbers = torch.arange(100) % 10
+masks = torch.randint(3, (100, 4, 4))
+several = torch.randint(2, (100, 5))
+for labels in (numbers, masks, several):
+    train, held_out = ImageTensors(images, labels).split(20, seed=0)
+    assert train.tensors[1].shape == (80, *labels.shape[1:])
+    assert held_out.tensors[1].shape == (20, *labels.shape[1:])
+    if labels.ndim == 1:
+        assert held_out.tensors[1].bincount().tolist() == [2] * 10
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=project / "src", check=True)
+
+
+def test_a_prediction_keeps_no_predictions_in_memory(project: Path) -> None:
+    """Lightning returns, and so holds, every prediction unless it is told not to."""
+    succeed(project, "fit", *DIGITS, *QUICK, "--name=memory")
+    (project / "src" / "my_project" / "callbacks" / "held.py").write_text(
+        "from lightning.pytorch import Callback\n\n\n"
+        "class Held(Callback):\n"
+        "    def on_predict_epoch_end(self, trainer, pl_module):\n"
+        "        print('held', trainer.predict_loop.return_predictions)\n"
+    )
+    output = succeed(project, "predict", "--run=memory", "--trainer.callbacks+=my_project.callbacks.held.Held")
+    assert "held False" in output
