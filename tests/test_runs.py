@@ -710,7 +710,7 @@ def test_no_secret_is_written(project: Path) -> None:
     assert "api_key: str | None = None" in (directory / "code.patch").read_text(), "code stays code"
     assert "--trainer.callbacks.api_key=***" in record(directory)["commands"][0]["command"]
     (callback,) = config(directory)["trainer"]["callbacks"]
-    assert callback["init_args"] == {"api_key": None, "url": "https://example.org/x", "note": "it is"}
+    assert callback["init_args"] == {"api_key": None, "url": "https://example.org/x", "note": "it is "}
     succeed(project, "test", "--run=masked", *QUIET)
 
 

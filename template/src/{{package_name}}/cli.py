@@ -36,10 +36,12 @@ from .engine.options import add_actions, check_actions
 from .engine.progress import LayerSummary, ProgressBar
 from .engine.resume import Resume
 from .engine.run_directory import logs_folder
+from .engine.saved_config import config_text
+from .engine.secrets import refuse_secrets_of_the_model
 from .engine.stopping import StopAtBatchEnd
 from .engine.values import check_values
 from .utils.arguments import drop_replaced
-from .utils.project import UserError, mask, project_root, shown
+from .utils.project import UserError, project_root, shown
 from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run, locked
 
 # What the user can do nothing about, such as that a resumed run's directory is not empty; that a loader is not
@@ -155,6 +157,8 @@ class CLI(LightningCLI):
         if self.subcommand == "predict" and config.return_predictions is None:
             config.return_predictions = False  # PredictionWriter has them; a million would fill the memory
         self.given = config.clone()
+        if fit:
+            refuse_secrets_of_the_model(config.as_dict())
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
         names = [logger.get("name") for logger in loggers if logger.get("name") != "lightning_logs"]
@@ -249,7 +253,7 @@ class CLI(LightningCLI):
             if self.subcommand == "fit" or not (self.directory / "config.yaml").exists():
                 for key in ACTIONS:
                     self.given.pop(key, None)
-                config = mask(self.parsers[str(self.subcommand)].dump(self.given, skip_unset=False), by="")
+                config = config_text(self.parsers[str(self.subcommand)], self.given)
             used.insert(1, record := RunRecord(self.directory, self.arguments, config))
             used += [self.checkpoint] if trainer.enable_checkpointing is not False else []
             used += [PredictionWriter(self.directory)] if self.subcommand == "predict" else []

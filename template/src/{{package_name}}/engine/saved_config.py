@@ -1,0 +1,50 @@
+"""The text of config.yaml, from which `--run` gets the values that were given."""
+
+import json
+import re
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.utilities import rank_zero_info
+
+from .secrets import without_secrets
+
+# Such as 1e-3, which PyYAML writes without quotes, and which jsonargparse reads as a number
+LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
+
+
+class ConfigDumper(yaml.SafeDumper):
+    """Writes YAML in which every text is read back as a text."""
+
+
+def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if LIKE_A_NUMBER.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+ConfigDumper.add_representer(str, represent_text)
+
+
+def with_given_texts(dumped: Any, given: Any) -> Any:
+    """Return dumped settings in which texts are as they were given.
+
+    jsonargparse dumps the arguments of a class inside another one by way of YAML, which makes a number of '1e-3'.
+    """
+    if isinstance(dumped, dict) and isinstance(given, dict):
+        return {key: with_given_texts(value, given.get(key, value)) for key, value in dumped.items()}
+    if isinstance(dumped, list) and isinstance(given, list) and len(dumped) == len(given):
+        return [with_given_texts(*pair) for pair in zip(dumped, given, strict=True)]
+    return given if isinstance(given, str) else dumped
+
+
+def config_text(parser: ArgumentParser, config: Namespace) -> str:
+    """Return a parsed configuration as YAML without credentials, and say which ones it leaves out."""
+    values: dict[str, Any] = json.loads(parser.dump(config, format="json", skip_unset=False))
+    values = with_given_texts(values, config.as_dict())
+    left_out: list[str] = []
+    values = without_secrets(values, left_out)
+    if left_out:
+        keys = ", ".join(key.replace(".init_args", "") for key in left_out)
+        rank_zero_info(f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run.")
+    return yaml.dump(values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9)

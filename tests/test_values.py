@@ -1,0 +1,117 @@
+"""What is given comes back: from the command line through config.yaml and `--run` to the same object."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import DIGITS, Render, fail, succeed
+
+QUICK = (
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+
+NET = '''"""A network with arguments of many kinds."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from .simplenet import SimpleNet
+
+
+class Kinds(SimpleNet):
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        texts: dict[str, str] | None = None,
+        pad_token: str | None = None,
+        secret_dim: int = 0,
+        maybe: str | float | None = None,
+        numbers: list[float] | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        super().__init__(num_classes, input_shape)
+        values = {"texts": texts, "pad_token": pad_token, "secret_dim": secret_dim, "maybe": maybe, "numbers": numbers}
+        if "SEEN" in os.environ:
+            Path(os.environ["SEEN"]).write_text(json.dumps(values))
+'''
+
+TEXTS = [
+    "1e-3", "1e3", "-1e-3", ".5", "5.", "0x10", "0o7", "1_000", "1:30", "2024-01-01", "yes", "off", "true", "~", "null",
+    "NaN", ".inf", "-", "- a", "", " spaced ", "a: b", "#no", "it's", 'say "hi"', "back\\slash", "{a}", "[b]", "🔥",
+    "数字", "two\nlines", "tab\there", "EOS", "<|endoftext|>", "%d", "&a", "*b", "!c", "@d", "`e`", "x" * 300,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rendered = render(datasets=["digits"], package_name="my_project")
+    folder = shutil.copytree(rendered, tmp_path_factory.mktemp("values") / "my-project")
+    (folder / "src" / "my_project" / "models" / "kinds.py").write_text(NET)
+    return folder
+
+
+def directory(project: Path, name: str) -> Path:
+    (found,) = project.glob(f"logs/{name}/*")
+    return found
+
+
+def test_every_value_comes_back_to_the_same_object(project: Path, tmp_path: Path) -> None:
+    values = {
+        "texts": {f"text{number}": text for number, text in enumerate(TEXTS)},
+        "pad_token": "EOS",
+        "secret_dim": 3,
+        "maybe": "1e-3",
+        "numbers": [number / 7 for number in range(200)],
+    }
+    given, back = tmp_path / "given.json", tmp_path / "back.json"
+    config = {"model": {"init_args": {"net": {"class_path": "my_project.models.kinds.Kinds", "init_args": values}}}}
+    (tmp_path / "kinds.yaml").write_text(json.dumps(config, ensure_ascii=False))
+    succeed(project, "fit", *DIGITS, "-c", str(tmp_path / "kinds.yaml"), *QUICK, "--name=1e-3", SEEN=str(given))
+    succeed(project, "test", "--run=1e-3", SEEN=str(back))
+    assert json.loads(given.read_text())["texts"] == values["texts"]
+    assert json.loads(given.read_text())["pad_token"] == "EOS"
+    assert json.loads(back.read_text()) == json.loads(given.read_text())
+
+
+@pytest.mark.parametrize("name", ["1e3", "0x10", "1_000", "2024-01-01", "123", "yes", "1.5"])
+def test_every_name_that_is_accepted_comes_back(project: Path, name: str) -> None:
+    succeed(project, "fit", *DIGITS, *QUICK, f"--name={name}")
+    succeed(project, "test", f"--run={name}")
+    assert directory(project, name).exists()
+
+
+@pytest.mark.parametrize("key", ["model.net.api_key", "model.net.texts.password"])
+def test_a_credential_of_the_model_is_refused_before_it_is_written(project: Path, key: str) -> None:
+    before = set((project / "logs").rglob("*"))
+    net = "--model.net=my_project.models.kinds.Kinds"
+    option = f"--{key}=sk-1" if key.endswith("api_key") else '--model.net.texts={"password": "sk-1"}'
+    message = fail(project, "fit", *DIGITS, *QUICK, net, option, "--name=secret")
+    assert message.startswith(f"{key} looks like a credential")
+    assert "environment variable" in message
+    assert {path for path in set((project / "logs").rglob("*")) - before if path.is_file()} == set()
+
+
+def test_a_credential_elsewhere_is_left_out_with_a_line(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "sender.py").write_text(
+        "from lightning.pytorch import Callback\n\n\n"
+        "class Sender(Callback):\n"
+        "    def __init__(self, api_key: str | None = None, cls_token: str = '') -> None:\n"
+        "        self.api_key = api_key\n"
+    )
+    sender = "--trainer.callbacks+=my_project.callbacks.sender.Sender"
+    options = ("--trainer.callbacks.api_key=sk-1", "--trainer.callbacks.cls_token=CLS")
+    output = succeed(project, "fit", *DIGITS, *QUICK, sender, *options, "--name=sender")
+    assert "config.yaml leaves out what looks like a credential: trainer.callbacks.0.api_key." in output
+    config = yaml.safe_load((directory(project, "sender") / "config.yaml").read_text())
+    assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, "cls_token": "CLS"}
