@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,11 @@ def commit(project: Path) -> None:
 
 
 def update(
-    project: Path, version: str | VcsRef | None = None, conflict: Literal["inline", "rej"] = "inline", **answers: Any
+    project: Path,
+    version: str | VcsRef | None = None,
+    conflict: Literal["inline", "rej"] = "inline",
+    exclude: Sequence[str] = (),
+    **answers: Any,
 ) -> None:
     """Update a project to a version of the template, the working tree by default."""
     run_update(
@@ -55,6 +59,7 @@ def update(
         data=answers,
         vcs_ref=version,
         conflict=conflict,
+        exclude=exclude,
         defaults=True,
         overwrite=True,
         quiet=True,
@@ -424,7 +429,9 @@ def test_a_setting_of_git_with_which_edits_would_be_dropped_can_be_changed(start
     config.write_text(config.read_text().replace("max_epochs: 5", "max_epochs: 50"))
     commit(project)
     message = yaml.safe_load((ROOT / "copier.yml").read_text())["_message_before_update"]
-    git(project, *message.split("git would drop your edits. git ")[1].split())
+    command = re.search("git (config apply.whitespace warn)", message)
+    assert command
+    git(project, *command[1].split())
     update(project)
     assert "max_epochs: 50" in config.read_text()
 
@@ -601,10 +608,10 @@ def test_the_message_says_what_is_new_and_how_to_see_and_undo_it(started: Callab
         is_new = section.startswith("Unreleased") or Version(section.split()[0]) > Version(release)
         assert (section.strip() in message) is is_new
     documented = (ROOT / "docs" / "updating.md").read_text()
-    end = documented[documented.index("See what it did:") :].partition("```")[0]
+    end = documented[documented.rindex("See what it did:") :].partition("```")[0]
     assert end in message
     commands = re.findall("(?m)^[A-Z][a-z ]+: +(git .*?)(?:    .*)?$", end)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         subprocess.run(command, shell=True, cwd=project, check=True)
     assert not git(project, "status", "--porcelain")

@@ -20,30 +20,81 @@ ROOT = Path(__file__).parent.parent
 MAX_UNTRACKED = 1_000_000  # bytes of a file that git does not track, and that goes into the patch nevertheless
 
 
+# A git hook has these set, and git would look at the hook's repository and index. The package's engine/git.py has the
+# same list.
+OF_ANOTHER_REPOSITORY = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_GRAFT_FILE",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+# With these options, `git apply` takes the patch under any settings: diff.noprefix, diff.external, a textconv, …
+DIFFERENCE = (
+    "git",
+    "diff",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-renames",
+    "--no-textconv",
+    "--ignore-submodules=dirty",
+    "--relative",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
+PATCH = (*DIFFERENCE, "--submodule=short", "--inter-hunk-context=0", "--unified=3")
+
+
 def output(*command: str, accepted: Sequence[int] = (0,)) -> str | None:
     """Return what a command prints, None if it is not there or fails."""
     if not shutil.which(command[0]):
         return None
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace")
-    return done.stdout if done.returncode in accepted else None
+    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+    environment.pop("GIT_DIFF_OPTS", None)
+    environment["GIT_OPTIONAL_LOCKS"] = "0"  # a command of the user's may want to lock the index at this moment
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode not in accepted:
+        return None
+    return done.stdout.decode("utf-8", errors="replace")  # text=True would turn each \r\n of a patch into \n
 
 
-def code() -> dict[str, Any]:
-    """Return commit, branch, whether anything is changed, and a patch of text, new files in src/ and configs/ too."""
-    commit, changes = output("git", "rev-parse", "HEAD"), output("git", "status", "--porcelain", ".")
-    branch = output("git", "rev-parse", "--abbrev-ref", "HEAD")
-    if not commit or not branch:  # no git, no repository, or nothing committed yet
-        return {"git": {"commit": None, "branch": None, "dirty": None}, "patch": ""}
-    difference = ("git", "diff", "--no-ext-diff", "--no-color", "--no-renames", "--relative")
-    changed = (output(*difference, "--numstat", "-z", "HEAD") or "").split("\0")[:-1]
-    binary = [":(exclude)" + line.split("\t")[2] for line in changed if line.startswith("-")]
-    patch = output(*difference, "HEAD", "--", ".", *binary) or ""
-    new = output("git", "ls-files", "-z", "--others", "--exclude-standard", "src", "configs") or ""
+def patch() -> str:
+    """Return what changed since the commit, as a patch of text, with the new files in src/ and configs/."""
+    changed = output(*DIFFERENCE, "--numstat", "-z", "HEAD", "--") or ""
+    binary = []
+    for line in changed.split("\0")[:-1]:
+        added, _, name = line.split("\t", 2)
+        if added == "-":
+            binary.append(f":(exclude,literal){name}")
+    text = output(*PATCH, "HEAD", "--", ".", *binary) or ""
+    new = output("git", "ls-files", "-z", "--others", "--exclude-standard", "--", "src", "configs") or ""
     for name in new.split("\0")[:-1]:
         path = ROOT / name  # which may be a repository of its own, or a broken link
         if path.is_file() and path.stat().st_size <= MAX_UNTRACKED and b"\0" not in path.read_bytes():
-            patch += output(*difference, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""  # 1: it differs
-    return {"git": {"commit": commit.strip(), "branch": branch.strip(), "dirty": bool(changes)}, "patch": patch}
+            # exit status 1 says that the files differ
+            text += output(*PATCH, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""
+    return text
+
+
+def code() -> dict[str, Any]:
+    """Return commit, branch, whether anything is changed, and a patch."""
+    commit = output("git", "rev-parse", "--verify", "HEAD")
+    branch = output("git", "rev-parse", "--abbrev-ref", "HEAD", "--")
+    if not commit or not branch:  # no git, no repository, or nothing committed yet
+        return {"git": {"commit": None, "branch": None, "dirty": None}, "patch": ""}
+    changes = output("git", "status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none", ".")
+    branch = branch.splitlines()[0]
+    return {"git": {"commit": commit.strip(), "branch": branch, "dirty": bool(changes)}, "patch": patch()}
 
 
 def software() -> dict[str, Any]:

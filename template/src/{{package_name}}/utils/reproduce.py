@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ..engine.git import complaint, run_git
 from .project import UserError, project_root, shown
 from .run_files import Run, sub_command
 
@@ -94,9 +95,9 @@ def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
 
 def git(folder: Path, problem: str, *arguments: str) -> str:
     """Return what git prints; if it fails, raise UserError with the problem and git's own words."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", errors="replace")
+    done = run_git(folder, *arguments)
     if done.returncode:
-        raise UserError(f"{problem} ({' '.join(done.stderr.split())})")
+        raise UserError(f"{problem} ({complaint(done)})")
     return done.stdout
 
 

@@ -1,7 +1,6 @@
 """What a run starts from: another run, a checkpoint, and code that is committed."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from ..engine.git import complaint, run_git
 from .project import UserError, shown
 
 UNREADABLE = (EOFError, IsADirectoryError, KeyError, RuntimeError, TypeError, UnpicklingError)
@@ -90,12 +90,16 @@ def check_checkpoint(path: str | Path, model: LightningModule, weights_only: boo
 @rank_zero_only
 def commit_all(root: Path, message: str) -> None:
     """Commit all changes below a folder; say so where there are none, and raise UserError if git refuses."""
-    for command in (["status", "--porcelain", "."], ["add", "--all", "."], ["commit", "--quiet", "-m", message]):
-        done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True)
-        if command[0] == "status" and (done.returncode or not done.stdout):
-            rank_zero_info(f"Git: nothing to commit, {'no repository' if done.returncode else 'the tree is clean'}")
-            return
+    status = run_git(root, "status", "--porcelain", "--untracked-files=normal", ".")
+    if status.returncode:
+        rank_zero_info("Git: nothing to commit, no repository")
+        return
+    if not status.stdout:
+        rank_zero_info("Git: nothing to commit, the tree is clean")
+        return
+    for command in (["add", "--all", "."], ["commit", "--quiet", "--message", message]):
+        done = run_git(root, *command)
         if done.returncode:
-            reason = " ".join((done.stderr or done.stdout).split())
-            raise UserError(f"cannot commit before fit ({reason}): see to that, or leave out --git_commit_before_fit")
+            advice = "see to that, or leave out --git_commit_before_fit"
+            raise UserError(f"cannot commit before fit ({complaint(done)}): {advice}")
     rank_zero_info(f"Git: committed {message}")
