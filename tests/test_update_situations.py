@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
+from typing import Any
 
 import plumbum
 import pytest
@@ -506,7 +507,7 @@ def test_a_fit_in_another_repositorys_hook_commits_and_records_its_own(
     commit(project)
     (project / "src" / "my_project" / "new.py").touch()
     settings("status.showUntrackedFiles no")
-    hook = {"GIT_DIR": str(tmp_path / "another"), "GIT_INDEX_FILE": str(tmp_path / "index")}
+    hook: dict[str, Any] = {"GIT_DIR": str(tmp_path / "another"), "GIT_INDEX_FILE": str(tmp_path / "index")}
     short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
     quiet = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
     printed = succeed(project, "fit", *DIGITS, *short, *quiet, "--name=a", "--git_commit_before_fit=true", **hook)
