@@ -14,8 +14,8 @@ from .secrets import without_secrets
 LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
 
 
-class ConfigDumper(yaml.SafeDumper):
-    """Writes YAML in which every text is read back as a text."""
+# Writes YAML in which every text is read back as a text. PyYAML has no types, so a class statement would be an error
+ConfigDumper: Any = type("ConfigDumper", (yaml.SafeDumper,), {})
 
 
 def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -47,4 +47,5 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     if left_out:
         keys = ", ".join(key.replace(".init_args", "") for key in left_out)
         rank_zero_info(f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run.")
-    return yaml.dump(values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9)
+    text: str = yaml.dump(values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9)
+    return text
