@@ -119,6 +119,12 @@ def test_the_files_of_a_csv_logger_survive_every_later_command(project: Path) ->
     assert "test/acc" in rows
 
 
+def test_a_line_says_that_a_run_has_no_provenance(project: Path) -> None:
+    (project / "scripts" / "origin.py").unlink()
+    output = succeed(project, "fit", *DIGITS, *QUICK, "--name=nowhere", "--trainer.logger=false")
+    assert "scripts/origin.py is missing or failed: run.json will not say where the run comes from" in output
+
+
 def is_mounted(folder: Path, size: str) -> bool:
     """Mount a small file system of memory on a folder, and return whether that is permitted here."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]

@@ -86,6 +86,8 @@ class RunRecord(Callback):
         if self.origin:
             write(self.directory / "config.yaml", str(self.config))
             origin = json.loads(self.origin.communicate()[0] or "{}")
+            if self.origin.returncode:
+                rank_zero_info("scripts/origin.py is missing or failed: run.json will not say where the run comes from")
             write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
             origin = json.loads(mask(json.dumps(origin)))
             place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
