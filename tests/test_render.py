@@ -106,8 +106,8 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
     git(project, "commit", "--quiet", "-m", "Mine")
 
     package = "src/{{package_name}}"
-    users = ["README.md.jinja", "configs/model/simplenet.yaml.jinja", f"{package}/models/simplenet.py"]
-    templates = [".env.example", f"{package}/cli.py", f"{package}/data_modules/in_memory.py"]
+    users = [".env.example", "README.md.jinja", "configs/model/simplenet.yaml.jinja", f"{package}/models/simplenet.py"]
+    templates = [f"{package}/cli.py", f"{package}/data_modules/in_memory.py"]
     for name in (*users, f"{package}/modules/classification.py", f"{package}/data_modules/mnist.py", *templates):
         (origin / "template" / name).write_text("# new\n" + (origin / "template" / name).read_text())
     git(origin, "commit", "--quiet", "--all", "-m", "New")
