@@ -62,6 +62,7 @@ def test_the_bar_moves_within_an_epoch(slow_project: Path) -> None:
     assert shown[-1] == 40
     assert "v_num" not in output
     assert "FLOPs" not in output
+    assert "already configured" not in output
 
 
 def test_the_bar_moves_in_a_test_and_a_prediction(slow_project: Path) -> None:

@@ -47,7 +47,7 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run,
 # What the user can do nothing about, such as that a resumed run's directory is not empty; that a loader is not
 # resumable, which ours is; and advertisements
 warnings.filterwarnings("ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable")
-QUIET = r"💡 Tip: |`Trainer\.fit` stopped: `max_epochs="
+QUIET = r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
 
 # Options that say what to do now, not what the run is: config.yaml leaves them out
