@@ -17,6 +17,7 @@ from ..utils.project import UserError, project_root, shown
 OPTION = "--trainer.default_root_dir"
 OPTION_HELP = "the folder of the runs, as for fit; that of configs/local.yaml, or logs/, if left out"
 OF_EVERY_COMMAND = ("default.yaml", "local.yaml")
+NO_TEXT_FILE = (OSError, ValueError)  # ValueError: not a text, or no path because of its characters
 
 
 def logs_folder(arguments: Sequence[str] = ()) -> Path:
@@ -68,7 +69,7 @@ def _read(config: str) -> tuple[str, Path | None]:
     path = Path(config)
     try:
         return path.read_text(encoding="utf-8"), path
-    except (OSError, ValueError):  # ValueError: not a text, or no path because of its characters
+    except NO_TEXT_FILE:
         return ("", path) if path.suffix in (".yaml", ".yml") else (config, None)
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}  # of run.json, if it is whole
 OTHERS = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}  # than a run's origin
 OF_THE_DIRECTORY = ("id", "name")  # which takes no file
+HELD_OR_WITHOUT_LOCKS = (OSError, NotImplementedError)  # another process has the lock, or the file system has none
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is several times faster, but not everywhere
 
 
@@ -52,7 +53,7 @@ class Run:
         try:
             with FileLock(lock, timeout=0, fallback_to_soft=False):
                 return False
-        except (OSError, NotImplementedError):  # it is held, or the file system has no locks
+        except HELD_OR_WITHOUT_LOCKS:
             return True
 
     @cached_property
