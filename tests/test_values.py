@@ -115,3 +115,24 @@ def test_a_credential_elsewhere_is_left_out_with_a_line(project: Path) -> None:
     assert "config.yaml leaves out what looks like a credential: trainer.callbacks.0.api_key." in output
     config = yaml.safe_load((directory(project, "sender") / "config.yaml").read_text())
     assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, "cls_token": "CLS"}
+
+
+def test_a_member_of_a_text_enum_comes_back(project: Path) -> None:
+    (project / "src" / "my_project" / "models" / "pooled.py").write_text(
+        "from collections.abc import Sequence\n"
+        "from enum import Enum\n\n"
+        "from .simplenet import SimpleNet\n\n\n"
+        "class Pooling(str, Enum):\n"
+        "    MAXIMUM = 'max'\n"
+        "    AVERAGE = 'avg'\n\n\n"
+        "class Pooled(SimpleNet):\n"
+        "    def __init__(\n"
+        "        self, num_classes: int, input_shape: Sequence[int], pooling: Pooling = Pooling.MAXIMUM\n"
+        "    ) -> None:\n"
+        "        super().__init__(num_classes, input_shape)\n"
+    )
+    net = ("--model.net=my_project.models.pooled.Pooled", "--model.net.pooling=AVERAGE")
+    succeed(project, "fit", *DIGITS, *QUICK, *net, "--name=pooled")
+    succeed(project, "test", "--run=pooled")
+    config = yaml.safe_load((directory(project, "pooled") / "config.yaml").read_text())
+    assert config["model"]["init_args"]["net"]["init_args"]["pooling"] == "AVERAGE"

@@ -32,10 +32,12 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
     jsonargparse dumps the arguments of a class inside another one by way of YAML, which makes a number of '1e-3'.
     """
     if isinstance(dumped, dict) and isinstance(given, dict):
-        return {key: with_given_texts(value, given.get(key, value)) for key, value in dumped.items()}
-    if isinstance(dumped, list) and isinstance(given, list) and len(dumped) == len(given):
+        by_text = {str(key): value for key, value in given.items()}  # JSON has only texts as keys
+        return {key: with_given_texts(value, by_text.get(key, value)) for key, value in dumped.items()}
+    if isinstance(dumped, list) and isinstance(given, list | tuple) and len(dumped) == len(given):
         return [with_given_texts(*pair) for pair in zip(dumped, given, strict=True)]
-    return given if isinstance(given, str) else dumped
+    is_text = type(given) is str  # a member of a text Enum is a str too, but is dumped by its name
+    return given if is_text else dumped
 
 
 def config_text(parser: ArgumentParser, config: Namespace) -> str:
