@@ -36,7 +36,7 @@ from .engine.options import add_actions, check_actions
 from .engine.progress import LayerSummary, ProgressBar
 from .engine.resume import Resume
 from .engine.run_directory import logs_folder
-from .engine.saved_config import config_text
+from .engine.saved_config import ACTIONS, config_text, forget_actions
 from .engine.secrets import refuse_secrets_of_the_model
 from .engine.stopping import StopAtBatchEnd
 from .engine.values import check_values
@@ -49,9 +49,6 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run,
 warnings.filterwarnings("ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable")
 QUIET = r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
-
-# Options that say what to do now, not what the run is: config.yaml leaves them out
-ACTIONS = ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit", "weights_only")
 
 
 class CLI(LightningCLI):
@@ -152,8 +149,11 @@ class CLI(LightningCLI):
         if config.ignore_warnings:
             warnings.simplefilter("ignore")
         torch.set_float32_matmul_precision(config.matmul_precision)
-        if self.run and not any(arg.partition("=")[0] == "--weights_only" for arg in self.arguments):
-            config.weights_only = None  # a run from somebody else must not switch safe loading off
+        if self.run:
+            defaults = self.parsers[str(self.subcommand)].get_defaults(skip_validation=True)
+            forget_actions(config, defaults, self.run / "config.yaml", self.typed)
+        if config.weights_only is None:
+            config.weights_only = True  # Lightning takes None as False for a checkpoint from the web
         if self.subcommand == "predict" and config.return_predictions is None:
             config.return_predictions = False  # PredictionWriter has them; a million would fill the memory
         self.given = config.clone()

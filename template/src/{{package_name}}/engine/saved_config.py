@@ -2,13 +2,20 @@
 
 import json
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.utilities import rank_zero_info
 
+from ..utils.project import shown
+from .configs import Given
 from .secrets import without_secrets
+
+# Options that say what to do now, not what the run is: config.yaml leaves them out
+ACTIONS = ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit", "weights_only")
 
 # Such as 1e-3, which PyYAML writes without quotes, and which jsonargparse reads as a number
 LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
@@ -51,3 +58,20 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
         rank_zero_info(f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run.")
     text: str = yaml.dump(values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9)
     return text
+
+
+def forget_actions(config: Namespace, defaults: Namespace, saved: Path, values: Sequence[Given]) -> None:
+    """Set back what a saved config says to do: what this command does, its own options and configs alone decide.
+
+    A run from somebody else must not load another checkpoint, load it unsafely, or commit what it finds here.
+
+    Args:
+        config: The configuration of a sub-command, which is changed.
+        defaults: The sub-command's defaults.
+        saved: The run's config.yaml.
+        values: What configs and options give.
+    """
+    own = {value.key for value in values if not value.place.startswith(f"{shown(saved)}, line ")}
+    for key in ACTIONS:
+        if key in config and key not in own:
+            config[key] = defaults.get(key)
