@@ -34,7 +34,11 @@ HERE = ROOT / "benchmarks"
 OUT = ROOT / "build" / "bench"
 PROJECT = OUT / "project"
 MNIST = ("-c", "configs/data/mnist.yaml", "-c", "configs/model/simplenet.yaml")
-ENV = {**os.environ, "PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{HERE}", "CUDA_VISIBLE_DEVICES": ""}
+ENV = {
+    **os.environ,
+    "PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{HERE}",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 PYTHON = sys.executable
 Measure = Callable[[], float]
 
@@ -52,7 +56,9 @@ class Figure:
     value: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.value = statistics.median(self.ours) / (statistics.median(self.other) if self.other else 1)
+        self.value = statistics.median(self.ours) / (
+            statistics.median(self.other) if self.other else 1
+        )
 
     @property
     def is_reached(self) -> bool:
@@ -63,7 +69,8 @@ class Figure:
 
     def row(self) -> str:
         ours, other = (
-            f"{statistics.median(values):.4g} {self.unit}" if values else "" for values in (self.ours, self.other)
+            f"{statistics.median(values):.4g} {self.unit}" if values else ""
+            for values in (self.ours, self.other)
         )
         ratio = f"{self.value:.2f}" if self.other else ""
         return f"| {self.name} | {ours} | {other} | {ratio} | {self.target}{'' if self.is_reached else ', missed'} |"
@@ -108,7 +115,17 @@ def train(project: Path, *options: str, **env: str) -> float:
     """Samples of MNIST per second in whole epochs, with validation and checkpoints; the first epoch warms up."""
     result, path = OUT / "seconds.json", f"{project / 'src'}{os.pathsep}{HERE}"
     clock = ("--trainer.max_epochs=3", "--trainer.callbacks+=clock.Clock")
-    run(PYTHON, "src/main.py", "fit", *options, *clock, cwd=project, CLOCK=str(result), PYTHONPATH=path, **env)
+    run(
+        PYTHON,
+        "src/main.py",
+        "fit",
+        *options,
+        *clock,
+        cwd=project,
+        CLOCK=str(result),
+        PYTHONPATH=path,
+        **env,
+    )
     return float(55_000 / statistics.median(json.loads(result.read_text())[1:]))
 
 
@@ -135,10 +152,14 @@ def throughput() -> list[Figure]:
         values = in_turn(5, **compared(size), **(single if size == 64 else {}))
         name, ours = f"training against a loop, batch {size}", values["project"]
         figures.append(Figure(name, "samples/s", ours, values["loop"], target))
-        figures.append(Figure(f"{name}, which keeps memory too", "samples/s", ours, values["keeping"]))
+        figures.append(
+            Figure(f"{name}, which keeps memory too", "samples/s", ours, values["keeping"])
+        )
         if size == 64:
             other = values["per_sample"]
-            figures.append(Figure("training against single pictures", "samples/s", ours, other, ">= 3"))
+            figures.append(
+                Figure("training against single pictures", "samples/s", ours, other, ">= 3")
+            )
     return figures
 
 
@@ -146,14 +167,22 @@ def gains() -> list[Figure]:
     """Samples per second of the project against what it does without one of the things that make it fast."""
     source = Path("src/my_project")
     edits = {
-        "memory kept between steps": (source / "__main__.py", {"    keep_memory()\n    try": "    try"}),
+        "memory kept between steps": (
+            source / "__main__.py",
+            {"    keep_memory()\n    try": "    try"},
+        ),
         "whole batches": (
             source / "data_modules/in_memory.py",
-            {"    def __getitems__(": "    __getitems__ = None\n\n    def batch(", "collate_fn=tuple, ": ""},
+            {
+                "    def __getitems__(": "    __getitems__ = None\n\n    def batch(",
+                "collate_fn=tuple, ": "",
+            },
         ),
         "metrics once an epoch": (
             source / "modules/classification.py",
-            {"self.train_acc.update(logits, batch[1])": 'self.log("acc", self.train_acc(logits, batch[1]), True)'},
+            {
+                "self.train_acc.update(logits, batch[1])": 'self.log("acc", self.train_acc(logits, batch[1]), True)'
+            },
         ),
         "fused AdamW": (Path("configs/model/simplenet.yaml"), {"fused: true": "fused: false"}),
     }
@@ -172,9 +201,17 @@ def gains() -> list[Figure]:
     figures = []
     for size in (64, 256):
         batch = f"--data.batch_size={size}"
-        values = in_turn(3, **{name: functools.partial(train, path, *MNIST, batch) for name, path in projects.items()})
+        values = in_turn(
+            3,
+            **{
+                name: functools.partial(train, path, *MNIST, batch)
+                for name, path in projects.items()
+            },
+        )
         figures += [
-            Figure(f"training with {name}, batch {size}", "samples/s", values["project"], values[name])
+            Figure(
+                f"training with {name}, batch {size}", "samples/s", values["project"], values[name]
+            )
             for name in edits
         ]
     return figures
@@ -196,11 +233,20 @@ def gpu() -> list[Figure]:
     """Samples per second on a GPU, if there is one: with the recipe, with changes of it, and of what it replaces."""
     if not torch.cuda.is_available():
         return []
-    project, device = OUT / "gpu", {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    project, device = (
+        OUT / "gpu",
+        {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]},
+    )
     render(project, models=["simplenet", "resnet", "vit"])
 
     def training(model: str, size: int, *options: str) -> Measure:
-        configs = (*MNIST[:2], "-c", f"configs/model/{model}.yaml", *options, f"--data.batch_size={size}")
+        configs = (
+            *MNIST[:2],
+            "-c",
+            f"configs/model/{model}.yaml",
+            *options,
+            f"--data.batch_size={size}",
+        )
         return lambda: train(project, *configs, **device)
 
     values = in_turn(
@@ -213,16 +259,37 @@ def gpu() -> list[Figure]:
     )
     epoch = [55_000 / value for value in values["large"]]
     figures = [
-        Figure("GPU, batch 4096 against single pictures", "samples/s", values["large"], values["pictures"], ">= 30"),
+        Figure(
+            "GPU, batch 4096 against single pictures",
+            "samples/s",
+            values["large"],
+            values["pictures"],
+            ">= 30",
+        ),
         Figure("GPU, an epoch of MNIST, batch 4096", "s", epoch, None, "<= 1"),
-        Figure("GPU, batch 64 against single pictures", "samples/s", values["plain"], values["pictures"]),
+        Figure(
+            "GPU, batch 64 against single pictures",
+            "samples/s",
+            values["plain"],
+            values["pictures"],
+        ),
         Figure("GPU, batch 64 against a loop", "samples/s", values["plain"], values["loop"]),
-        Figure("GPU, batch 64, with the recipe against without", "samples/s", values["small"], values["plain"]),
+        Figure(
+            "GPU, batch 64, with the recipe against without",
+            "samples/s",
+            values["small"],
+            values["plain"],
+        ),
     ]
     for model, size in (("simplenet", 1024), ("resnet", 256), ("vit", 256)):
-        measures = {name: training(model, size, *RECIPE, *options) for name, options in CHANGES.items()}
+        measures = {
+            name: training(model, size, *RECIPE, *options) for name, options in CHANGES.items()
+        }
         values = in_turn(3, recipe=training(model, size, *RECIPE), **measures)
-        figures += [Figure(f"GPU, {model}, {name}", "samples/s", values[name], values["recipe"]) for name in CHANGES]
+        figures += [
+            Figure(f"GPU, {model}, {name}", "samples/s", values[name], values["recipe"])
+            for name in CHANGES
+        ]
     return figures
 
 
@@ -239,7 +306,12 @@ def time_to_99() -> list[Figure]:
 
     def per_sample(seed: int) -> float:
         seconds = run(
-            PYTHON, HERE / "per_sample.py", "--epochs=30", "--until=0.99", f"--seed={seed}", f"--out={result}"
+            PYTHON,
+            HERE / "per_sample.py",
+            "--epochs=30",
+            "--until=0.99",
+            f"--seed={seed}",
+            f"--out={result}",
         )
         accuracies.append(json.loads(result.read_text())["accuracy"])
         return seconds[0]
@@ -248,7 +320,10 @@ def time_to_99() -> list[Figure]:
     for seed in (1, 2, 3):
         ours.append(project(seed))
         other.append(per_sample(seed))
-    note = ", ".join(f"{value:.2%}" for value in accuracies[::2]) + " after three epochs, with seeds 1 to 3"
+    note = (
+        ", ".join(f"{value:.2%}" for value in accuracies[::2])
+        + " after three epochs, with seeds 1 to 3"
+    )
     return [Figure("time to 99 %, single pictures against ours", "s", other, ours, ">= 5", note)]
 
 
@@ -267,7 +342,13 @@ def start_up() -> list[Figure]:
     )
     return [
         Figure("--help against an import", "s", values["help"], values["imports"], "<= 1.15"),
-        Figure("fit until the first batch against an import", "s", values["fit"], values["imports"], "<= 1.3"),
+        Figure(
+            "fit until the first batch against an import",
+            "s",
+            values["fit"],
+            values["imports"],
+            "<= 1.3",
+        ),
     ]
 
 
@@ -278,7 +359,9 @@ def memory() -> list[Figure]:
         project=lambda: fit("--trainer.max_epochs=1")[1],
         loop=lambda: run(PYTHON, HERE / "loop.py", "--epochs=1", f"--out={OUT / 'loop.json'}")[1],
     )
-    return [Figure("peak of memory against a loop", "MiB", values["project"], values["loop"], "<= 1.3")]
+    return [
+        Figure("peak of memory against a loop", "MiB", values["project"], values["loop"], "<= 1.3")
+    ]
 
 
 def growth() -> list[Figure]:
@@ -292,18 +375,25 @@ def growth() -> list[Figure]:
             with (folder / "images").open("wb") as file:
                 for _ in range(count // 1000):
                     file.write(generator.bytes(1000 * 784))
-            (folder / "labels").write_bytes(generator.integers(10, size=count, dtype=np.uint8).tobytes())
+            (folder / "labels").write_bytes(
+                generator.integers(10, size=count, dtype=np.uint8).tobytes()
+            )
 
     def fit_mapped(size: int) -> dict[str, float]:
         data = ("--data=mapped.MappedDataModule", f"--data.folder={OUT / f'mapped_{size}'}")
-        steps = ("--trainer.limit_train_batches=600", "--trainer.limit_val_batches=0", "--trainer.max_epochs=2")
+        steps = (
+            "--trainer.limit_train_batches=600",
+            "--trainer.limit_val_batches=0",
+            "--trainer.max_epochs=2",
+        )
         model = ("-c", "configs/model/simplenet.yaml", "--trainer.callbacks+=clock.Steps")
         run(PYTHON, "src/main.py", "fit", *model, *data, *steps, CLOCK=str(result))
         return dict(json.loads(result.read_text()))
 
     rows = [[fit_mapped(size) for size in sizes] for _ in range(int(os.environ.get("REPEATS", 7)))]
     speed, memory, start = (
-        [[row[i][key] for row in rows] for i in range(3)] for key in ("samples_per_second", "memory", "start")
+        [[row[i][key] for row in rows] for i in range(3)]
+        for key in ("samples_per_second", "memory", "start")
     )
     shuffle = []
     for _ in rows:
@@ -314,11 +404,25 @@ def growth() -> list[Figure]:
         shutil.rmtree(OUT / f"mapped_{size}")
     return [
         Figure("speed, 600 thousand samples against 60", "samples/s", speed[1], speed[0], ">= 0.9"),
-        Figure("speed, 6 million samples against 60 thousand", "samples/s", speed[2], speed[0], ">= 0.9"),
+        Figure(
+            "speed, 6 million samples against 60 thousand",
+            "samples/s",
+            speed[2],
+            speed[0],
+            ">= 0.9",
+        ),
         Figure("memory, 600 thousand samples against 60", "MiB", memory[1], memory[0], "<= 1.1"),
-        Figure("memory, 6 million samples against 60 thousand", "MiB", memory[2], memory[0], "<= 1.1"),
+        Figure(
+            "memory, 6 million samples against 60 thousand", "MiB", memory[2], memory[0], "<= 1.1"
+        ),
         Figure("start of an epoch with 60 thousand samples", "s", start[0], None),
-        Figure("start of an epoch with 6 million against shuffling them", "s", start[2], shuffle, "<= 1.5"),
+        Figure(
+            "start of an epoch with 6 million against shuffling them",
+            "s",
+            start[2],
+            shuffle,
+            "<= 1.5",
+        ),
     ]
 
 
@@ -329,7 +433,9 @@ def pictures() -> list[Figure]:
     generator, files = np.random.default_rng(0), list[bytes]()
     for _ in range(500):
         noise = generator.normal(scale=10, size=(256, 256, 3))
-        colours = Image.fromarray(generator.integers(256, size=(8, 8, 3), dtype=np.uint8)).resize((256, 256))
+        colours = Image.fromarray(generator.integers(256, size=(8, 8, 3), dtype=np.uint8)).resize(
+            (256, 256)
+        )
         picture = Image.fromarray((np.asarray(colours) + noise).clip(0, 255).astype(np.uint8))
         picture.save(file := io.BytesIO(), "jpeg", quality=90)
         files.append(file.getvalue())
@@ -341,10 +447,23 @@ def pictures() -> list[Figure]:
 
     def fit_pictures(workers: int) -> float:
         configs = ("-c", "configs/data/image_folder.yaml", "-c", "configs/model/simplenet.yaml")
-        limits = ("--trainer.limit_train_batches=150", "--trainer.limit_val_batches=0", "--trainer.max_epochs=1")
+        limits = (
+            "--trainer.limit_train_batches=150",
+            "--trainer.limit_val_batches=0",
+            "--trainer.max_epochs=1",
+        )
         options = (f"--data.num_workers={workers}", "--trainer.callbacks+=clock.Steps", *limits)
         path = f"{project / 'src'}{os.pathsep}{HERE}"
-        run(PYTHON, "src/main.py", "fit", *configs, *options, cwd=project, CLOCK=str(result), PYTHONPATH=path)
+        run(
+            PYTHON,
+            "src/main.py",
+            "fit",
+            *configs,
+            *options,
+            cwd=project,
+            CLOCK=str(result),
+            PYTHONPATH=path,
+        )
         return float(json.loads(result.read_text())["samples_per_second"])
 
     code = """
@@ -360,14 +479,26 @@ def pictures() -> list[Figure]:
     """
 
     def read_pictures(workers: int) -> float:
-        quiet = ("-W", "ignore", "-c", textwrap.dedent(code))  # about more workers than there are cores
-        return float(run(PYTHON, *quiet, str(workers), cwd=project, PYTHONPATH=str(project / "src"))[2])
+        quiet = (
+            "-W",
+            "ignore",
+            "-c",
+            textwrap.dedent(code),
+        )  # about more workers than there are cores
+        return float(
+            run(PYTHON, *quiet, str(workers), cwd=project, PYTHONPATH=str(project / "src"))[2]
+        )
 
     counts, figures = [0, *sorted({1, 2, 4, os.cpu_count() or 1})], []
     for name, measure in (("reading", read_pictures), ("training on", fit_pictures)):
         values = in_turn(3, **{str(count): functools.partial(measure, count) for count in counts})
         figures += [
-            Figure(f"{name} JPEG files, {count} worker(s) against none", "samples/s", values[str(count)], values["0"])
+            Figure(
+                f"{name} JPEG files, {count} worker(s) against none",
+                "samples/s",
+                values[str(count)],
+                values["0"],
+            )
             for count in counts[1:]
         ]
     shutil.rmtree(project)
@@ -393,7 +524,9 @@ def rendering() -> list[Figure]:
 
     def copy(template: Path) -> float:
         shutil.rmtree(OUT / "copied", ignore_errors=True)
-        return run(PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", template, "copied", cwd=OUT)[0]
+        return run(
+            PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", template, "copied", cwd=OUT
+        )[0]
 
     def update() -> float:
         project = OUT / "updated"
@@ -407,7 +540,14 @@ def rendering() -> list[Figure]:
     values = in_turn(7, full=lambda: copy(full), empty=lambda: copy(empty), update=update)
     note = f"{compilations(full)} texts compiled by Jinja, {git_calls(full)} calls of git"
     return [
-        Figure("copier copy against an empty template", "s", values["full"], values["empty"], "<= 1.6", note),
+        Figure(
+            "copier copy against an empty template",
+            "s",
+            values["full"],
+            values["empty"],
+            "<= 1.6",
+            note,
+        ),
         Figure("copier update between two releases", "s", values["update"], None, "<= 3"),
     ]
 
@@ -434,13 +574,28 @@ def git_calls(template: Path) -> int:
     (folder / "git").write_text(f'#!/bin/sh\necho >> "{calls}"\nexec {shutil.which("git")} "$@"\n')
     (folder / "git").chmod(0o755)
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    run(PYTHON, "-m", "copier", "copy", "--quiet", "--defaults", template, OUT / "called", cwd=OUT, PATH=path)
+    run(
+        PYTHON,
+        "-m",
+        "copier",
+        "copy",
+        "--quiet",
+        "--defaults",
+        template,
+        OUT / "called",
+        cwd=OUT,
+        PATH=path,
+    )
     return len(calls.read_text().splitlines())
 
 
 def suite() -> list[Figure]:
     """Seconds that the rendered project's own tests take."""
-    return [Figure("the project's own tests", "s", [run(PYTHON, "-m", "pytest", "-q")[0]], None, "<= 30")]
+    return [
+        Figure(
+            "the project's own tests", "s", [run(PYTHON, "-m", "pytest", "-q")[0]], None, "<= 30"
+        )
+    ]
 
 
 FIGURES = (throughput, gains, gpu, time_to_99, start_up, rendering, suite, memory, growth, pictures)
@@ -449,7 +604,9 @@ FIGURES = (throughput, gains, gpu, time_to_99, start_up, rendering, suite, memor
 def machine() -> dict[str, str | int]:
     """What was measured, and on what."""
     processor = (
-        re.search("model name\\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
+        re.search("model name\\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        if sys.platform == "linux"
+        else None
     )
     return {
         "processor": processor[1] if processor else platform.processor(),
@@ -476,10 +633,17 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     render(PROJECT)
-    figures = [figure for function in FIGURES if function.__name__ in chosen for figure in function()]
+    figures = [
+        figure for function in FIGURES if function.__name__ in chosen for figure in function()
+    ]
     notes = [f"- {figure.name}: {figure.note}." for figure in figures if figure.note]
     facts = machine()
-    lines = ["| Figure | Ours | Other | Ratio | Target |", "|---|---|---|---|---|", *(f.row() for f in figures), ""]
+    lines = [
+        "| Figure | Ours | Other | Ratio | Target |",
+        "|---|---|---|---|---|",
+        *(f.row() for f in figures),
+        "",
+    ]
     lines += [*notes, "- " + ", ".join(f"{key} {value}" for key, value in facts.items()) + "."]
     print("\n".join(lines))
     (OUT / "results.md").write_text("\n".join(lines) + "\n")

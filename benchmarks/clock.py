@@ -41,7 +41,9 @@ class Steps(Callback):
         if index == 20:
             self.warm = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
         if trainer.is_last_batch:
             speed = (index + 1 - 20) * len(batch[1]) / (time.perf_counter() - self.warm)
             status = Path("/proc/self/status")

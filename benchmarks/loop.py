@@ -31,13 +31,18 @@ def main() -> None:
     data = MNISTDataModule(val_size=5000)
     data.setup("fit")
     (images, labels), (val_images, val_labels) = (
-        (((part.tensors[0].float() / 255 - data.mean) / data.std).to(device), part.tensors[1].to(device))
+        (
+            ((part.tensors[0].float() / 255 - data.mean) / data.std).to(device),
+            part.tensors[1].to(device),
+        )
         for part in (data.train_set, data.val_set)
     )
     net = SimpleNet(10, (1, 28, 28)).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     steps = -(-len(labels) // options.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=options.epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=options.epochs * steps
+    )
     seconds = []
     for _ in range(options.epochs):
         start = time.perf_counter()
@@ -49,7 +54,11 @@ def main() -> None:
             schedule.step()
         net.eval()
         with torch.no_grad():
-            pairs = zip(val_images.split(options.batch_size), val_labels.split(options.batch_size), strict=True)
+            pairs = zip(
+                val_images.split(options.batch_size),
+                val_labels.split(options.batch_size),
+                strict=True,
+            )
             right = sum(int((net(x).argmax(1) == y).sum()) for x, y in pairs)
         seconds.append(time.perf_counter() - start)
     options.out.write_text(json.dumps({"seconds": seconds, "accuracy": right / len(val_labels)}))

@@ -35,7 +35,9 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 def normalize(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Do what torchvision's Normalize does, which makes tensors of mean and std, and checks them, for each image."""
-    center, scale = (torch.as_tensor(values, dtype=image.dtype, device=image.device) for values in (mean, std))
+    center, scale = (
+        torch.as_tensor(values, dtype=image.dtype, device=image.device) for values in (mean, std)
+    )
     if (scale == 0).any():
         raise ValueError("std has a zero")
     return image.clone().sub_(center.view(-1, 1, 1)).div_(scale.view(-1, 1, 1))
@@ -118,7 +120,9 @@ def main() -> None:
     def loader(part: Any, shuffle: bool) -> DataLoader[tuple[Tensor, int]]:
         images, labels = part.tensors
         pictures = Pictures(images, labels, data.mean, data.std)
-        return DataLoader(pictures, options.batch_size, shuffle, num_workers=2, persistent_workers=True)
+        return DataLoader(
+            pictures, options.batch_size, shuffle, num_workers=2, persistent_workers=True
+        )
 
     evaluated = data.test_set if options.until < 1 else data.val_set
     bar = Epochs(options.until)

@@ -18,11 +18,23 @@ CONFIGS = "-c configs/data/digits.yaml -c configs/model/simplenet.yaml"
 def main() -> None:
     """Render, install, train and test; exit with an error if the accuracy is below 97 %."""
     run_copy(str(ROOT), PROJECT, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--editable",
+    ]
     subprocess.run([*pip, str(PROJECT)], check=True)
 
     command = f"python src/main.py fit {CONFIGS} --name demo --test_after_fit true"
-    print(f"A project with default answers is in {PROJECT.relative_to(ROOT)}. In it:\n\n$ {command}\n", flush=True)
+    print(
+        f"A project with default answers is in {PROJECT.relative_to(ROOT)}. In it:\n\n$ {command}\n",
+        flush=True,
+    )
     arguments = [sys.executable, *command.split()[1:]]
     output = ""
     with subprocess.Popen(

@@ -40,7 +40,13 @@ def run(arguments: list[str], cwd: Path, home: Path, answer: bool = False) -> st
         "TERM": "xterm-256color",
     }
     child = pexpect.spawn(
-        sys.executable, arguments, cwd=cwd, env=env, dimensions=(ROWS, COLUMNS), encoding="utf-8", echo=False
+        sys.executable,
+        arguments,
+        cwd=cwd,
+        env=env,
+        dimensions=(ROWS, COLUMNS),
+        encoding="utf-8",
+        echo=False,
     )
     output, waits = "", False
     while True:
@@ -84,7 +90,9 @@ def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") ->
     lines: list[Text] = []
     for row in range(ROWS):
         chars = (screen.buffer[row][column] for column in range(COLUMNS))
-        line = Text.assemble(*(("".join(char.data for char in run), look) for look, run in groupby(chars, style)))
+        line = Text.assemble(
+            *(("".join(char.data for char in run), look) for look, run in groupby(chars, style))
+        )
         line.rstrip()
         # Of several blank lines in a row one is enough
         if not re.match(cut, line.plain) and (line or (lines and lines[-1])):
@@ -95,7 +103,9 @@ def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") ->
     console.print(Text("\n").join(lines))
     svg = console.export_svg(title=title, unique_id=name)
     # Rich has the browser load its font from another host; the reader's own fonts do as well
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", FONTS)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace(
+        "Fira Code, monospace", FONTS
+    )
     (ROOT / "docs" / f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
@@ -114,8 +124,14 @@ def draw_processes(project: Path) -> None:
     for count in (1, 2, 4):
         name = f"{count}-process{'es' * (count > 1)}"
         several = f"-c configs/trainer/ddp.yaml --trainer.devices {count}" * (count > 1)
-        python(project, f"src/main.py fit {options} {several} --data.batch_size {64 // count} --name {name}")
-    python(project, f"-m my_project.runs plot --metric train/loss --output {ROOT / 'docs' / 'processes.svg'}")
+        python(
+            project,
+            f"src/main.py fit {options} {several} --data.batch_size {64 // count} --name {name}",
+        )
+    python(
+        project,
+        f"-m my_project.runs plot --metric train/loss --output {ROOT / 'docs' / 'processes.svg'}",
+    )
 
 
 def draw_search(project: Path) -> None:
@@ -134,9 +150,16 @@ def draw_search(project: Path) -> None:
 def draw_runs(project: Path, home: Path) -> None:
     """Draw the table of three runs with different learning rates."""
     for number, rate in enumerate((0.001, 0.01, 0.1), start=1):
-        python(project, f"src/main.py fit {MLP} --name exp{number} --model.lr_scheduler.max_lr {rate}")
+        python(
+            project, f"src/main.py fit {MLP} --name exp{number} --model.lr_scheduler.max_lr {rate}"
+        )
     command = "-m my_project.runs list --name exp1 --name exp2 --name exp3 --sort -best.val/acc"
-    draw("runs", "The table of runs", f"python {command}", run(shlex.split(command), project / "src", home))
+    draw(
+        "runs",
+        "The table of runs",
+        f"python {command}",
+        run(shlex.split(command), project / "src", home),
+    )
 
 
 def draw_confusion(project: Path) -> None:
@@ -151,14 +174,35 @@ if __name__ == "__main__":
         home = Path(folder).resolve()
         (home / "tools").mkdir()
         (home / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
-        output = run(["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"], home, home, answer=True)
+        output = run(
+            ["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"],
+            home,
+            home,
+            answer=True,
+        )
         command = "copier copy ~/copier-lightning my-project"
-        draw("questionnaire", "The questions", command, output, cut=r"Copying from template version|\s+create  ")
+        draw(
+            "questionnaire",
+            "The questions",
+            command,
+            output,
+            cut=r"Copying from template version|\s+create  ",
+        )
         output = run(shlex.split(TRAIN), home / "my-project", home)
         draw("training", "The first training run", f"python {TRAIN}", output)
         tools = "-d models=[mlp] -d datasets=[digits] -d loggers=[csv] -d tooling=[distributed,optuna,report]"
         run(
-            ["-m", "copier", "copy", "--defaults", "--vcs-ref", "HEAD", *tools.split(), str(ROOT), "my-project"],
+            [
+                "-m",
+                "copier",
+                "copy",
+                "--defaults",
+                "--vcs-ref",
+                "HEAD",
+                *tools.split(),
+                str(ROOT),
+                "my-project",
+            ],
             home / "tools",
             home,
         )

@@ -22,7 +22,9 @@ NEW = "## Unreleased\n"
 
 def git(folder: Path, *args: str) -> str:
     """Run git in a folder and return what it prints."""
-    return subprocess.run(["git", *args], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *args], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 def releases() -> list[str]:
@@ -34,7 +36,13 @@ def history(folder: Path) -> None:
     """Make a repository of all releases: one commit with an annotated tag for each, the newest checked out."""
     git(folder, "init", "--quiet")
     for tag in releases():
-        git(folder, "fetch", "--quiet", str(BUNDLES / f"{tag}.bundle"), f"refs/tags/{tag}:refs/tags/{tag}")
+        git(
+            folder,
+            "fetch",
+            "--quiet",
+            str(BUNDLES / f"{tag}.bundle"),
+            f"refs/tags/{tag}:refs/tags/{tag}",
+        )
     if releases():
         git(folder, "reset", "--quiet", "--hard", releases()[-1])
 
@@ -50,7 +58,9 @@ def problem(version: str, changelog: str) -> str | None:
     if git(ROOT, "status", "--porcelain"):
         return "There are changes that are not committed: commit them, or put them away with git stash."
     if not re.search(f"^{NEW}\n- ", changelog, re.MULTILINE):
-        return 'CHANGELOG.md has nothing under "## Unreleased": write there what changes in a project.'
+        return (
+            'CHANGELOG.md has nothing under "## Unreleased": write there what changes in a project.'
+        )
     return None
 
 
@@ -80,7 +90,15 @@ def main() -> None:
         git(copy, "tag", "--annotate", tag, "--message", tag)
         BUNDLES.mkdir(exist_ok=True)
         bundle = BUNDLES / f"{tag}.bundle"
-        git(copy, "bundle", "create", "--quiet", str(bundle), tag, *(f"^{release}" for release in older[-1:]))
+        git(
+            copy,
+            "bundle",
+            "create",
+            "--quiet",
+            str(bundle),
+            tag,
+            *(f"^{release}" for release in older[-1:]),
+        )
     git(ROOT, "add", "CHANGELOG.md", str(bundle))
     git(ROOT, "commit", "--quiet", "--message", f"Release {tag}")
     git(ROOT, "tag", "--annotate", tag, "--message", f"{tag}: see CHANGELOG.md")

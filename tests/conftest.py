@@ -21,7 +21,9 @@ from release import history
 ROOT = Path(__file__).parent.parent
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
 # What is recorded; `when` is false for what is computed, and a condition for the lists that `tooling` sums up
-QUESTIONS = {name: entry for name, entry in SETTINGS.items() if name[0] != "_" and "when" not in entry}
+QUESTIONS = {
+    name: entry for name, entry in SETTINGS.items() if name[0] != "_" and "when" not in entry
+}
 DIGITS = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
 
 # A server that has imported what takes long. For each request it forks, and the fork becomes `python src/main.py`, or
@@ -71,24 +73,32 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def git(folder: Path, *args: str) -> str:
     """Run git in a folder and return what it prints."""
-    return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", *args], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the developer's own settings out, and threads from slowing each other down."""
     home = tmp_path_factory.mktemp("home")
-    (home / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n")
+    (home / "gitconfig").write_text(
+        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n"
+    )
     (home / "settings.yml").write_text("{}\n")
     settings = {
         "COPIER_SETTINGS_PATH": str(home / "settings.yml"),
         "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
-        "MYPY_CACHE_DIR": str(ROOT / "build" / "mypy"),  # what it finds out of libraries takes it most of its time
+        "MYPY_CACHE_DIR": str(
+            ROOT / "build" / "mypy"
+        ),  # what it finds out of libraries takes it most of its time
         "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "offline",
     }
     os.environ.update(settings)
-    plumbum.local.env.update(settings)  # Copier runs git through it, and it has copied the environment already
+    plumbum.local.env.update(
+        settings
+    )  # Copier runs git through it, and it has copied the environment already
 
 
 @pytest.fixture(scope="session")
@@ -147,10 +157,14 @@ def choices_of(question: str) -> list[str]:
 def fits(dataset: str, model: str) -> bool:
     """Return whether a model makes sense for a dataset: a table fits few, and regression only what has numbers."""
     tables = ("mlp", "regression", "blank")
-    return model in tables if dataset == "csv_table" else model != "regression" or dataset == "blank"
+    return (
+        model in tables if dataset == "csv_table" else model != "regression" or dataset == "blank"
+    )
 
 
-def run(project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    project: Path, *args: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run `python src/main.py` with these arguments in a project, or in a folder of it, on the CPU."""
     command = [sys.executable, str(project / "src" / "main.py"), *args]
     return subprocess.run(
@@ -169,13 +183,20 @@ class Server:
         self.files = [os.devnull, str(folder / "stdout"), str(folder / "stderr")]
         self.command: list[str] = []
         command = [sys.executable, "-c", SERVER]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def start(self, project: Path, *args: str, cwd: Path | None = None, **env: str) -> int:
         """Start a command and return the number of its process."""
         assert self.process.stdin and self.process.stdout
         self.command = [*args] if args[:1] == ("-m",) else [str(project / "src" / "main.py"), *args]
-        request = self.command, str(cwd or project), {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}, self.files
+        request = (
+            self.command,
+            str(cwd or project),
+            {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env},
+            self.files,
+        )
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
@@ -183,9 +204,13 @@ class Server:
         """Wait for that command to end."""
         assert self.process.stdout
         code = int(self.process.stdout.readline())
-        return subprocess.CompletedProcess(self.command, code, *(Path(file).read_text() for file in self.files[1:]))
+        return subprocess.CompletedProcess(
+            self.command, code, *(Path(file).read_text() for file in self.files[1:])
+        )
 
-    def run(self, project: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, project: Path, *args: str, cwd: Path | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Do both, as `run` does; `-m` and a module as the first arguments run that instead."""
         self.start(project, *args, cwd=cwd, **env)
         return self.wait()
@@ -208,10 +233,16 @@ def _once() -> Iterator[None]:
     Jinja compiles a text once, and copier.yml is parsed once; each rendered file asks git whether it sees the modes of
     files, which its config alone decides; and git looks for submodules only where there are some.
     """
-    compile_text, load_all, call = jinja2.Environment.compile, yaml.load_all, plumbum.commands.BaseCommand.__call__
+    compile_text, load_all, call = (
+        jinja2.Environment.compile,
+        yaml.load_all,
+        plumbum.commands.BaseCommand.__call__,
+    )
     compiled, loaded, modes = dict[Any, Any](), dict[Any, Any](), dict[Any, Any]()
 
-    def compile_once(self: jinja2.Environment, source: Any, name: str | None = None, *args: Any, **kwargs: Any) -> Any:
+    def compile_once(
+        self: jinja2.Environment, source: Any, name: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         key = source, name, self.keep_trailing_newline, self.trim_blocks, self.lstrip_blocks
         if key not in compiled:
             compiled[key] = compile_text(self, source, name, *args, **kwargs)

@@ -27,7 +27,9 @@ BENCHMARKS = ROOT / "benchmarks"
         ("<= 3", [3.5], None, "| speed | 3.5 s |  |  | <= 3, missed |"),
     ],
 )
-def test_a_figure_is_a_ratio_of_medians(target: str, ours: list[float], other: list[float] | None, row: str) -> None:
+def test_a_figure_is_a_ratio_of_medians(
+    target: str, ours: list[float], other: list[float] | None, row: str
+) -> None:
     assert Figure("speed", "s", ours, other, target).row() == row
 
 
@@ -35,7 +37,9 @@ def test_a_figure_that_does_not_exist_is_refused() -> None:
     command = [sys.executable, "bench.py", "throughput", "speed"]
     done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("bench.py: error: speed: choose among throughput, gains, ")
+    assert done.stderr.splitlines()[-1].startswith(
+        "bench.py: error: speed: choose among throughput, gains, "
+    )
 
 
 @pytest.mark.parametrize("script", ["loop.py", "per_sample.py"])
@@ -44,7 +48,13 @@ def test_what_is_compared_with_learns(render: Render, tmp_path: Path, script: st
         pytest.skip("MNIST_DIR does not name a folder with the official MNIST files")
     project = render(package_name="my_project")
     shutil.copytree(os.environ["MNIST_DIR"], project / "data" / "mnist")
-    command = [sys.executable, str(BENCHMARKS / script), "--epochs=1", "--batch_size=256", f"--out={tmp_path / 'out'}"]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / script),
+        "--epochs=1",
+        "--batch_size=256",
+        f"--out={tmp_path / 'out'}",
+    ]
     env = {**os.environ, "PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,7 +63,9 @@ def test_what_is_compared_with_learns(render: Render, tmp_path: Path, script: st
     assert result["accuracy"] > 0.95
 
 
-def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(render: Render, tmp_path: Path) -> None:
+def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(
+    render: Render, tmp_path: Path
+) -> None:
     project = shutil.copytree(render(package_name="my_project"), tmp_path / "project")
     shutil.copy(BENCHMARKS / "mapped.py", project / "src" / "my_project" / "data_modules")
     shutil.copy(BENCHMARKS / "clock.py", project / "src")
@@ -64,11 +76,24 @@ def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(render: Rend
         images = (labels * 25).view(-1, 1).expand(-1, 784)  # each class has its own grey
         (folder / "labels").write_bytes(labels.numpy().tobytes())
         (folder / "images").write_bytes(images.numpy().tobytes())
-    data = ("--data=my_project.data_modules.mapped.MappedDataModule", f"--data.folder={tmp_path / 'files'}")
-    options = ("--trainer.max_epochs=20", "--data.batch_size=20", "--trainer.callbacks+=clock.Steps")
+    data = (
+        "--data=my_project.data_modules.mapped.MappedDataModule",
+        f"--data.folder={tmp_path / 'files'}",
+    )
+    options = (
+        "--trainer.max_epochs=20",
+        "--data.batch_size=20",
+        "--trainer.callbacks+=clock.Steps",
+    )
     model = ("-c", "configs/model/simplenet.yaml")
     output = succeed(
-        project, "fit", *data, *model, *options, "--test_after_fit=true", CLOCK=str(tmp_path / "steps.json")
+        project,
+        "fit",
+        *data,
+        *model,
+        *options,
+        "--test_after_fit=true",
+        CLOCK=str(tmp_path / "steps.json"),
     )
     (accuracy,) = re.findall(r"test/acc\W+([\d.]+)", output)
     assert float(accuracy) > 0.8
@@ -78,8 +103,11 @@ def test_files_that_are_mapped_into_memory_are_trained_on_and_timed(render: Rend
 
 
 @pytest.mark.parametrize("change", CHANGES.values())
-def test_the_recipe_for_a_gpu_can_be_changed_so(default_project: Path, change: tuple[str, ...]) -> None:
+def test_the_recipe_for_a_gpu_can_be_changed_so(
+    default_project: Path, change: tuple[str, ...]
+) -> None:
     recipe, changed = (
-        succeed(default_project, "fit", *DIGITS, *RECIPE, *options, "--print_config") for options in ((), change)
+        succeed(default_project, "fit", *DIGITS, *RECIPE, *options, "--print_config")
+        for options in ((), change)
     )
     assert recipe != changed

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from conftest import DIGITS, Render, fail, git, succeed
 
-TOOLING = ["runs", "profile", "distributed", "repeat", "optuna", "schema", "export", "paper", "report"]
+TOOLING = [
+    "runs",
+    "profile",
+    "distributed",
+    "repeat",
+    "optuna",
+    "schema",
+    "export",
+    "paper",
+    "report",
+]
 # Python's own default differs between versions and systems; a package of the owner may choose, too
 START_METHOD = """
 
@@ -81,8 +91,12 @@ def status(run: Path) -> str:
     return str(json.loads((run / "run.json").read_text())["status"])
 
 
-@pytest.mark.parametrize(("method", "module"), [("fork", "forked.Forked"), ("spawn", "digits.DigitsDataModule")])
-def test_repeat_trains_with_workers_however_processes_start(project: Path, method: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "module"), [("fork", "forked.Forked"), ("spawn", "digits.DigitsDataModule")]
+)
+def test_repeat_trains_with_workers_however_processes_start(
+    project: Path, method: str, module: str
+) -> None:
     own = (f"--data=my_project.data_modules.{module}", "--data.num_workers=1")
     tool(project, "repeat", "--seeds=1..1", "--name=r", *TINY, *own, START_METHOD=method)
     (run,) = project.glob("logs/r/*")
@@ -91,7 +105,16 @@ def test_repeat_trains_with_workers_however_processes_start(project: Path, metho
 
 def test_search_trains_with_workers(project: Path) -> None:
     config = "configs/search/optimizer.yaml"
-    tool(project, "search", config, "--trials=1", "--study=s", *TINY, "--data.num_workers=1", START_METHOD="spawn")
+    tool(
+        project,
+        "search",
+        config,
+        "--trials=1",
+        "--study=s",
+        *TINY,
+        "--data.num_workers=1",
+        START_METHOD="spawn",
+    )
     (run,) = project.glob("logs/s/*")
     assert status(run) == "finished"
 
@@ -147,10 +170,14 @@ def test_every_command_looks_where_the_runs_are(
         assert run.name in output
 
 
-def test_repeat_and_search_put_and_find_their_runs_where_all_are(project: Path, tmp_path: Path) -> None:
+def test_repeat_and_search_put_and_find_their_runs_where_all_are(
+    project: Path, tmp_path: Path
+) -> None:
     (project / "configs" / "local.yaml").write_text("trainer:\n  default_root_dir: ../disk\n")
     summary = tool(project, "repeat", "--seeds=1..1", "--name=r", *TINY)
-    found = tool(project, "search", "configs/search/optimizer.yaml", "--trials=1", "--study=s", *TINY)
+    found = tool(
+        project, "search", "configs/search/optimizer.yaml", "--trials=1", "--study=s", *TINY
+    )
     assert "best.val/acc" in summary
     assert "Best of 1" in found
     assert sorted(path.name for path in tmp_path.glob("disk/[!.]*")) == ["r", "s", "search.db"]
@@ -163,9 +190,16 @@ def many(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with 120 runs, one of which has a name of its own."""
     project = shutil.copytree(original, tmp_path_factory.mktemp("many") / "my-project")
     for number in range(120):
-        run = project / "logs" / ("one" if number == 50 else "other") / f"20260101-000000-{number:06d}"
+        run = (
+            project
+            / "logs"
+            / ("one" if number == 50 else "other")
+            / f"20260101-000000-{number:06d}"
+        )
         run.mkdir(parents=True)
-        (run / "config.yaml").write_text(f"seed_everything: {number}\ncheckpoint:\n  monitor: val/acc\n")
+        (run / "config.yaml").write_text(
+            f"seed_everything: {number}\ncheckpoint:\n  monitor: val/acc\n"
+        )
         (run / "run.json").write_text('{"status": "finished", "commands": []}')
     return project
 
@@ -182,11 +216,15 @@ def many(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
-def test_the_list_reads_no_run_that_it_does_not_need(many: Path, options: tuple[str, ...], count: int) -> None:
+def test_the_list_reads_no_run_that_it_does_not_need(
+    many: Path, options: tuple[str, ...], count: int
+) -> None:
     (many / "read.py").write_text(READ)
     command = [sys.executable, str(many / "read.py"), *options]
     environment = {**os.environ, "PYTHONPATH": str(many / "src")}
-    done = subprocess.run(command, cwd=many, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=many, env=environment, capture_output=True, text=True, check=True
+    )
     read = done.stderr.partition("read\n")[2].splitlines()
     assert len(read) == count, read
 
@@ -203,7 +241,12 @@ def test_on_a_terminal_the_list_ends_where_nobody_would_read_on(many: Path) -> N
 def on_terminal(project: Path, code: str) -> str:
     """Return what Python code prints on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "TERM": "xterm", "COLUMNS": "80"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "TERM": "xterm",
+        "COLUMNS": "80",
+    }
     command = [sys.executable, "-c", f"from my_project import runs; {code}"]
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=theirs)
     os.close(theirs)
@@ -229,7 +272,9 @@ def test_a_model_card_says_what_is_known_of_a_run_without_provenance(
     assert "Hardware" not in card.read_text()
 
 
-def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(project: Path, tmp_path: Path) -> None:
+def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(
+    project: Path, tmp_path: Path
+) -> None:
     git(project, "init", "--quiet")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "-m", "The project")
@@ -237,9 +282,15 @@ def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(p
     (config,) = project.glob("logs/r/*/config.yaml")
     config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 100000"))
     (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "TMPDIR": str(tmp_path / "tmp")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "TMPDIR": str(tmp_path / "tmp"),
+    }
     command = [sys.executable, "-m", "my_project.runs", "reproduce", "r"]
-    process = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr
     for line in process.stderr:
         if line.startswith("Run directory"):
@@ -298,7 +349,11 @@ def test_repeat_says_that_a_run_was_killed(project: Path) -> None:
         ("trainer: {default_root_dir: here}", (), "here"),
         ("trainer: {default_root_dir: /disk/../runs}", (), "/runs"),
         ("trainer: {default_root_dir: here}", ("-c", "own.yaml"), "configs/own"),
-        ("trainer: {default_root_dir: here}", ("--config=own.yaml", "--trainer.default_root_dir", "x"), "configs/x"),
+        (
+            "trainer: {default_root_dir: here}",
+            ("--config=own.yaml", "--trainer.default_root_dir", "x"),
+            "configs/x",
+        ),
         ("", ("--trainer.default_root_dir=x", "-c", "own.yaml"), "configs/own"),
         ("", ("-c", '{"trainer": {"default_root_dir": "x"}}'), "configs/x"),
         ("trainer: {default_root_dir: here}", ("--trainer.default_root_dir=null",), "logs"),

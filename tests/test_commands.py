@@ -66,7 +66,9 @@ def refuse(project: Path, *args: str) -> str:
     done = conftest.run(project, *args)
     assert done.returncode == 1, done.stdout + done.stderr
     usual = ("Seed set to", "GPU available:", "TPU available:", "Checkpoint:")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(usual)]
+    lines = [
+        line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(usual)
+    ]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
     assert sorted(project.glob("logs/**/*")) == before
@@ -194,20 +196,40 @@ def test_help_lists_the_sub_commands(project: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "argument", "explanation"),
     [
-        ("--data.help=my_project.data_modules.digits.DigitsDataModule", "--data.val_size", "a tenth of it if 0"),
-        ("--data.help=my_project.data_modules.in_memory.InMemoryDataModule", "--data.split_seed", "Seed of"),
-        ("--model.help=my_project.modules.classification.ClassificationModule", "--model.compile", "to compile the"),
-        ("--trainer.logger.help=CSVLogger", "--trainer.logger.flush_logs_every_n_steps", "How often"),
+        (
+            "--data.help=my_project.data_modules.digits.DigitsDataModule",
+            "--data.val_size",
+            "a tenth of it if 0",
+        ),
+        (
+            "--data.help=my_project.data_modules.in_memory.InMemoryDataModule",
+            "--data.split_seed",
+            "Seed of",
+        ),
+        (
+            "--model.help=my_project.modules.classification.ClassificationModule",
+            "--model.compile",
+            "to compile the",
+        ),
+        (
+            "--trainer.logger.help=CSVLogger",
+            "--trainer.logger.flush_logs_every_n_steps",
+            "How often",
+        ),
     ],
 )
-def test_help_explains_the_arguments_of_a_class(project: Path, option: str, argument: str, explanation: str) -> None:
+def test_help_explains_the_arguments_of_a_class(
+    project: Path, option: str, argument: str, explanation: str
+) -> None:
     text = succeed(project, "fit", option)
     assert f"  {argument} " in text
     assert explanation in " ".join(text.split())
 
 
 def test_the_printed_configuration_can_be_passed_with_c(project: Path) -> None:
-    text = succeed(project, "fit", *DIGITS, "--name=again", "--trainer.max_epochs=3", "--print_config")
+    text = succeed(
+        project, "fit", *DIGITS, "--name=again", "--trainer.max_epochs=3", "--print_config"
+    )
     (project / "all.yaml").write_text(text)
     assert succeed(project, "fit", "-c", "all.yaml", "--print_config") == text
     succeed(project, "fit", "-c", "all.yaml", *QUIET, *SHORT.split())
@@ -216,7 +238,14 @@ def test_the_printed_configuration_can_be_passed_with_c(project: Path) -> None:
 
 def test_relative_configs_and_logs_from_a_folder_of_the_project(project: Path) -> None:
     configs = ["-c", "../configs/data/digits.yaml", "-c", "../configs/model/simplenet.yaml"]
-    command: list[str | Path] = [sys.executable, "../src/main.py", "fit", *configs, *QUIET, *SHORT.split()]
+    command: list[str | Path] = [
+        sys.executable,
+        "../src/main.py",
+        "fit",
+        *configs,
+        *QUIET,
+        *SHORT.split(),
+    ]
     output = started([*command, "--name=inside"], project / "notebooks")
     directory = only(project / "logs" / "inside")
     assert told(output, "Run directory") == f"../logs/inside/{directory.name}"
@@ -228,7 +257,12 @@ def test_relative_configs_and_logs_from_a_folder_of_the_project(project: Path) -
 def test_an_unrelated_folder_stays_empty(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    configs = ["-c", f"{project}/configs/data/digits.yaml", "-c", f"{project}/configs/model/simplenet.yaml"]
+    configs = [
+        "-c",
+        f"{project}/configs/data/digits.yaml",
+        "-c",
+        f"{project}/configs/model/simplenet.yaml",
+    ]
     succeed(project, "fit", *configs, *QUIET, *SHORT.split(), "--name=outside", cwd=folder)
     directory = only(project / "logs" / "outside")
     assert {path.name.split(".")[0] for path in directory.iterdir()} == {
@@ -244,7 +278,15 @@ def test_an_unrelated_folder_stays_empty(project: Path, tmp_path: Path) -> None:
 
 
 def test_the_package_is_a_command_too(project: Path) -> None:
-    command: list[str | Path] = [sys.executable, "-m", "my_project", "fit", *DIGITS, *QUIET, *SHORT.split()]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "my_project",
+        "fit",
+        *DIGITS,
+        *QUIET,
+        *SHORT.split(),
+    ]
     started([*command, "--name=module"], project, PYTHONPATH="src")
     assert last(only(project / "logs" / "module")).exists()
 
@@ -253,15 +295,43 @@ def install(project: Path, folder: Path, *options: str) -> Path:
     """Install the project into an environment of its own, which borrows the dependencies; return its command."""
     venv.create(folder, symlinks=True, with_pip=False)
     own = next(folder.glob("lib/python*/site-packages"))
-    (own / "borrowed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet", "--no-index"]
-    started([*pip, "--no-deps", "--no-build-isolation", "--disable-pip-version-check", *options, project], project)
+    (own / "borrowed.pth").write_text(
+        "\n".join(path for path in sys.path if path.endswith("site-packages"))
+    )
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(folder / "bin" / "python"),
+        "install",
+        "--quiet",
+        "--no-index",
+    ]
+    started(
+        [
+            *pip,
+            "--no-deps",
+            "--no-build-isolation",
+            "--disable-pip-version-check",
+            *options,
+            project,
+        ],
+        project,
+    )
     return folder / "bin" / "my-project"
 
 
-def test_installed_as_editable_the_command_knows_its_project_from_everywhere(project: Path, tmp_path: Path) -> None:
+def test_installed_as_editable_the_command_knows_its_project_from_everywhere(
+    project: Path, tmp_path: Path
+) -> None:
     command = install(project, tmp_path / "venv", "--editable")
-    configs = ["-c", f"{project}/configs/data/digits.yaml", "-c", f"{project}/configs/model/simplenet.yaml"]
+    configs = [
+        "-c",
+        f"{project}/configs/data/digits.yaml",
+        "-c",
+        f"{project}/configs/model/simplenet.yaml",
+    ]
     started([command, "fit", *configs, *QUIET, *SHORT.split(), "--name=editable"], tmp_path)
     assert last(only(project / "logs" / "editable")).exists()
 
@@ -272,7 +342,9 @@ def test_installed_as_a_copy_the_command_finds_the_project_that_the_user_stands_
     command = install(project, tmp_path / "venv")
     shutil.rmtree(project / "src")
     configs = ["-c", "../configs/data/digits.yaml", "-c", "../configs/model/simplenet.yaml"]
-    started([command, "fit", *configs, *QUIET, *SHORT.split(), "--name=copy"], project / "notebooks")
+    started(
+        [command, "fit", *configs, *QUIET, *SHORT.split(), "--name=copy"], project / "notebooks"
+    )
     assert last(only(project / "logs" / "copy")).exists()
 
     outside = start([command, "fit", "--help"], tmp_path)
@@ -287,7 +359,9 @@ def test_installed_as_a_copy_the_command_finds_the_project_that_the_user_stands_
 
 def test_a_run_is_one_directory(exp1: Path) -> None:
     names = {str(path.relative_to(exp1)) for path in exp1.rglob("*") if path.is_file()}
-    assert {name for name in names if "tfevents" not in name} - {"predictions.csv"} == {  # which other tests make
+    assert {name for name in names if "tfevents" not in name} - {
+        "predictions.csv"
+    } == {  # which other tests make
         "config.yaml",
         "code.patch",
         "hparams.yaml",
@@ -315,11 +389,17 @@ def test_predictions_agree_with_the_tested_accuracy(fitted: Path) -> None:
         from my_project.data_modules.digits import DigitsDataModule
         print(*DigitsDataModule().load(train=False).tensors[1].tolist())
     """
-    labels = started([sys.executable, "-c", textwrap.dedent(check)], fitted, PYTHONPATH="src").split()
+    labels = started(
+        [sys.executable, "-c", textwrap.dedent(check)], fitted, PYTHONPATH="src"
+    ).split()
     path = fitted / told(go(fitted, "predict --name exp1"), "Predictions")
     with path.open() as file:
-        right = [row["class"] == label for row, label in zip(csv.DictReader(file), labels, strict=True)]
-    assert sum(right) / 360 == pytest.approx(metric(go(fitted, "test --name exp1"), "test/acc"), abs=1e-6)
+        right = [
+            row["class"] == label for row, label in zip(csv.DictReader(file), labels, strict=True)
+        ]
+    assert sum(right) / 360 == pytest.approx(
+        metric(go(fitted, "test --name exp1"), "test/acc"), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("verb", ["validate", "test"])
@@ -340,8 +420,12 @@ def test_a_fast_run_leaves_nothing_behind(fitted: Path) -> None:
     ["", "--trainer.logger CSVLogger --trainer.logger.save_dir logs", "--trainer.logger false"],
     ids=["tensorboard", "csv", "none"],
 )
-def test_the_configuration_beside_the_checkpoints_starts_the_same_run_again(fitted: Path, logger: str) -> None:
-    first = fit(fitted, f"{SHORT} --name saved {logger} --model.optimizer.lr 0.003 --test_after_fit true")
+def test_the_configuration_beside_the_checkpoints_starts_the_same_run_again(
+    fitted: Path, logger: str
+) -> None:
+    first = fit(
+        fitted, f"{SHORT} --name saved {logger} --model.optimizer.lr 0.003 --test_after_fit true"
+    )
     config = saved(first)
     assert best(first).exists()
     assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.003
@@ -380,7 +464,9 @@ def twice(fitted: Path) -> list[Path]:
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 @pytest.mark.parametrize("which", ["", "last"])
-def test_the_newest_run_is_taken_and_named(fitted: Path, twice: list[Path], verb: str, which: str) -> None:
+def test_the_newest_run_is_taken_and_named(
+    fitted: Path, twice: list[Path], verb: str, which: str
+) -> None:
     newer, before = twice[1], [len(record(directory)["commands"]) for directory in twice]
     output = go(fitted, f"{verb} --name twice" + (f" --ckpt_path {which}" if which else ""))
     path = last(newer) if which else best(newer)
@@ -399,7 +485,9 @@ def test_an_explicit_checkpoint_is_taken(fitted: Path, twice: list[Path]) -> Non
     assert told(output, "Run directory") == str(older.relative_to(fitted))
 
 
-def test_a_checkpoint_that_was_moved_is_tested_in_a_directory_of_its_own(fitted: Path, exp1: Path) -> None:
+def test_a_checkpoint_that_was_moved_is_tested_in_a_directory_of_its_own(
+    fitted: Path, exp1: Path
+) -> None:
     shutil.copy(best(exp1), fitted / "moved.ckpt")
     go(fitted, "test --name moved --ckpt_path moved.ckpt")
     assert record(only(fitted / "logs" / "moved"))["metrics"].keys() == {"test/acc", "test/loss"}
@@ -408,7 +496,9 @@ def test_a_checkpoint_that_was_moved_is_tested_in_a_directory_of_its_own(fitted:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_has_no_checkpoint_is_refused(fitted: Path, verb: str) -> None:
     line = refuse_digits(fitted, f"{verb} --name nothing" + " --ckpt_path last" * (verb == "fit"))
-    assert line.startswith("there is no run nothing in logs: train one with fit, or name another with --run")
+    assert line.startswith(
+        "there is no run nothing in logs: train one with fit, or name another with --run"
+    )
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
@@ -424,7 +514,9 @@ def test_the_loggers_name_is_the_name(fitted: Path, logger: str) -> None:
     assert directory.parent == fitted / "logs" / name
     output = go(fitted, f"test {logger} --trainer.logger.name={name}")
     assert told(output, "Checkpoint") == str(best(directory).relative_to(fitted))
-    assert told(go(fitted, f"test --name {name}"), "Checkpoint") == str(best(directory).relative_to(fitted))
+    assert told(go(fitted, f"test --name {name}"), "Checkpoint") == str(
+        best(directory).relative_to(fitted)
+    )
 
 
 @pytest.mark.parametrize("name", ["a/b", "../x", "..", "/tmp/x", "a b", "$(touch x)"])
@@ -444,14 +536,19 @@ def test_local_settings_come_after_the_defaults_and_before_c(project: Path) -> N
     assert config["seed_everything"] == 7, "the default is 42"
     assert config["trainer"]["gradient_clip_val"] == 0.5
     assert config["trainer"]["max_epochs"] == 20, "as digits.yaml says"
-    assert config["trainer"]["logger"]["init_args"]["default_hp_metric"] is False, "as default.yaml says"
+    assert config["trainer"]["logger"]["init_args"]["default_hp_metric"] is False, (
+        "as default.yaml says"
+    )
     assert settings(project, "--seed_everything 8")["seed_everything"] == 8
 
 
 def test_local_settings_hold_for_every_sub_command(project: Path) -> None:
     (project / "configs" / "local.yaml").write_text("seed_everything: 7\n")
     for verb in VERBS:
-        assert yaml.safe_load(succeed(project, verb, *DIGITS, "--print_config"))["seed_everything"] == 7
+        assert (
+            yaml.safe_load(succeed(project, verb, *DIGITS, "--print_config"))["seed_everything"]
+            == 7
+        )
 
 
 def test_local_settings_may_be_commented_out(project: Path) -> None:
@@ -507,7 +604,12 @@ def test_a_changed_class_keeps_no_argument_that_it_has_too(project: Path) -> Non
     """Arguments that a config gives do not go to another class, but those on the command line stay, in any order."""
     parts = ("model: {init_args: {optimizer: {%s}, lr_scheduler: {%s}}}", "trainer: {logger: {%s}}")
     classes = [
-        ("torch.optim.AdamW", "weight_decay: 0.3, lr: 0.2", "torch.optim.lr_scheduler.OneCycleLR", "max_lr: 0.7"),
+        (
+            "torch.optim.AdamW",
+            "weight_decay: 0.3, lr: 0.2",
+            "torch.optim.lr_scheduler.OneCycleLR",
+            "max_lr: 0.7",
+        ),
         (
             "torch.optim.SGD",
             "momentum: 0.5, weight_decay: 0.1",
@@ -515,32 +617,51 @@ def test_a_changed_class_keeps_no_argument_that_it_has_too(project: Path) -> Non
             "base_lr: 0.1, max_lr: 0.4",
         ),
     ]
-    loggers = [("TensorBoardLogger", "save_dir: elsewhere, prefix: a"), ("CSVLogger", "flush_logs_every_n_steps: 7")]
-    for number, ((optimizer, its, scheduler, theirs), (logger, own)) in enumerate(zip(classes, loggers, strict=True)):
-        given = [f"class_path: {name}, init_args: {{{args}}}" for name, args in ((optimizer, its), (scheduler, theirs))]
+    loggers = [
+        ("TensorBoardLogger", "save_dir: elsewhere, prefix: a"),
+        ("CSVLogger", "flush_logs_every_n_steps: 7"),
+    ]
+    for number, ((optimizer, its, scheduler, theirs), (logger, own)) in enumerate(
+        zip(classes, loggers, strict=True)
+    ):
+        given = [
+            f"class_path: {name}, init_args: {{{args}}}"
+            for name, args in ((optimizer, its), (scheduler, theirs))
+        ]
         logs = f"class_path: lightning.pytorch.loggers.{logger}, init_args: {{{own}}}"
-        (project / f"{number}.yaml").write_text(parts[0] % tuple(given) + "\n" + parts[1] % logs + "\n")
-    by_options = "--model.optimizer.weight_decay 0.1 --model.optimizer=SGD --model.optimizer.momentum 0.5"
+        (project / f"{number}.yaml").write_text(
+            parts[0] % tuple(given) + "\n" + parts[1] % logs + "\n"
+        )
+    by_options = (
+        "--model.optimizer.weight_decay 0.1 --model.optimizer=SGD --model.optimizer.momentum 0.5"
+    )
     by_options += " --model.lr_scheduler CyclicLR --model.lr_scheduler.base_lr 0.1 --model.lr_scheduler.max_lr 0.4"
     by_options += " --trainer.logger CSVLogger --trainer.logger.flush_logs_every_n_steps 7"
     for change in ("-c 1.yaml", by_options):
         config = settings(project, f"-c 0.yaml {change}")
-        optimizer, scheduler = (config["model"]["init_args"][key]["init_args"] for key in ("optimizer", "lr_scheduler"))
-        assert (optimizer["lr"], optimizer["weight_decay"], optimizer["momentum"]) == (0.001, 0.1, 0.5), change
+        optimizer, scheduler = (
+            config["model"]["init_args"][key]["init_args"] for key in ("optimizer", "lr_scheduler")
+        )
+        assert (optimizer["lr"], optimizer["weight_decay"], optimizer["momentum"]) == (
+            0.001,
+            0.1,
+            0.5,
+        ), change
         assert (scheduler["base_lr"], scheduler["max_lr"]) == (0.1, 0.4), change
         logger = config["trainer"]["logger"]["init_args"]
         assert (logger["prefix"], logger["flush_logs_every_n_steps"]) == ("", 7), change
         assert logger["save_dir"] == "elsewhere", "where the project logs stays"
-    assert settings(project, "-c 0.yaml -c 0.yaml --model.optimizer AdamW")["model"]["init_args"]["optimizer"][
-        "init_args"
-    ]["weight_decay"] == pytest.approx(0.3), "the same class keeps them"
+    assert settings(project, "-c 0.yaml -c 0.yaml --model.optimizer AdamW")["model"]["init_args"][
+        "optimizer"
+    ]["init_args"]["weight_decay"] == pytest.approx(0.3), "the same class keeps them"
 
 
 # Testing after training -----------------------------------------------------------------------------------------------
 
 # The learning rate of the second epoch is so large that the first epoch's checkpoint is the best.
 DIVERGE = (
-    "--trainer.max_epochs 2 --model.lr_scheduler StepLR --model.lr_scheduler.step_size 1 --model.lr_scheduler.gamma 3e3"
+    "--trainer.max_epochs 2 --model.lr_scheduler StepLR"
+    " --model.lr_scheduler.step_size 1 --model.lr_scheduler.gamma 3e3"
 )
 
 
@@ -551,7 +672,11 @@ DIVERGE = (
         "--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor train/loss --trainer.callbacks.mode max",
         "--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor val/acc --trainer.callbacks.mode min",
     ],
-    ids=["the project's checkpoints alone", "a second one by another metric", "a second one by the same metric"],
+    ids=[
+        "the project's checkpoints alone",
+        "a second one by another metric",
+        "a second one by the same metric",
+    ],
 )
 def test_after_training_the_best_checkpoint_is_tested_and_named(project: Path, second: str) -> None:
     output = go(project, f"fit --name diverged --test_after_fit true {DIVERGE} {second}")
@@ -585,7 +710,10 @@ def test_a_commit_is_named_after_the_run(repository: Path, logger: str) -> None:
     message = f"exp1_{only(repository / 'logs' / 'exp1').name}"
     assert git(repository, "log", "-1", "--format=%B").strip() == message
     assert told(output, "Git") == f"committed {message}"
-    assert set(git(repository, "show", "--name-only", "--format=").split()) == {"README.md", "new.txt"}
+    assert set(git(repository, "show", "--name-only", "--format=").split()) == {
+        "README.md",
+        "new.txt",
+    }
     assert not git(repository, "status", "--porcelain")
 
 
@@ -608,14 +736,19 @@ def test_nothing_is_committed_unasked(repository: Path) -> None:
     assert git(repository, "rev-list", "--count", "HEAD").strip() == "1"
 
 
-@pytest.mark.parametrize("poison", ["$(touch hacked)", "`touch hacked`", '"; touch hacked; "', "' && touch hacked #"])
+@pytest.mark.parametrize(
+    "poison", ["$(touch hacked)", "`touch hacked`", '"; touch hacked; "', "' && touch hacked #"]
+)
 def test_no_shell_sees_a_name_or_an_id(repository: Path, poison: str) -> None:
     refuse(repository, "fit", *DIGITS, *QUIET, f"--name={poison}", "--git_commit_before_fit=true")
     (repository / "new.txt").write_text("new")
     options = [f"--trainer.logger.version={poison}", "--git_commit_before_fit=true", "--name=exp1"]
     succeed(repository, "fit", *DIGITS, *QUIET, *SHORT.split(), *options)
     assert not list(repository.rglob("hacked"))
-    assert git(repository, "log", "-1", "--format=%B").strip() == f"exp1_{only(repository / 'logs' / 'exp1').name}"
+    assert (
+        git(repository, "log", "-1", "--format=%B").strip()
+        == f"exp1_{only(repository / 'logs' / 'exp1').name}"
+    )
 
 
 def test_a_hook_that_fails_stops_the_training_in_one_line(repository: Path) -> None:
@@ -643,11 +776,20 @@ def test_wandb_works_offline_without_an_account_and_a_run_goes_on_under_its_id(
     first = fit(project, f"{options} --trainer.max_epochs 1 --git_commit_before_fit true")
     assert git(project, "log", "-1", "--format=%B").strip() == f"exp1_{first.name}"
     assert saved(first)["trainer"]["logger"]["init_args"]["offline"] is True
-    assert {path.name.rpartition("-run-")[0] for path in (first / "wandb").glob("offline-*")} <= {"offline", ""}
+    assert {path.name.rpartition("-run-")[0] for path in (first / "wandb").glob("offline-*")} <= {
+        "offline",
+        "",
+    }
     (record,) = first.glob("wandb/offline-run-*/*.wandb")
     assert record.name == f"run-{first.name}.wandb"
-    for value in (b"weight_decay", b"OneCycleLR" if "OneCycle" in options else b"AdamW", b"val/acc"):
-        assert value in record.read_bytes(), "hyperparameters and metrics are in what will be synced"
+    for value in (
+        b"weight_decay",
+        b"OneCycleLR" if "OneCycle" in options else b"AdamW",
+        b"val/acc",
+    ):
+        assert value in record.read_bytes(), (
+            "hyperparameters and metrics are in what will be synced"
+        )
 
     succeed(project, "fit", "--run=exp1", "--trainer.max_epochs=2", *QUIET)
     assert first == only(project / "logs" / "exp1")
@@ -656,7 +798,9 @@ def test_wandb_works_offline_without_an_account_and_a_run_goes_on_under_its_id(
     assert [path.name for path in records] == [record.name] * 2
     assert saved(first)["trainer"]["max_epochs"] == 2
 
-    again = project / told(succeed(project, "fit", "-c", str(first / "config.yaml"), *QUIET), "Run directory")
+    again = project / told(
+        succeed(project, "fit", "-c", str(first / "config.yaml"), *QUIET), "Run directory"
+    )
     assert again != first, "a new run with the same settings"
     assert saved(again)["model"] == saved(first)["model"]
 
@@ -679,14 +823,18 @@ def interrupted(fitted: Path) -> Path:
     return fit(fitted, f"--name interrupted --trainer.max_epochs 1 {CONSTANT}")
 
 
-def test_the_last_checkpoint_is_that_of_the_last_epoch_even_if_it_is_not_the_best(fitted: Path) -> None:
+def test_the_last_checkpoint_is_that_of_the_last_epoch_even_if_it_is_not_the_best(
+    fitted: Path,
+) -> None:
     directory = fit(fitted, f"--name last {DIVERGE}")
     assert load(best(directory))["epoch"] == 0
     assert load(last(directory))["epoch"] == 1
 
 
 def test_a_resumed_run_goes_on_where_it_stopped(fitted: Path, interrupted: Path) -> None:
-    output = go(fitted, f"fit --name interrupted --trainer.max_epochs 3 {CONSTANT} --ckpt_path last")
+    output = go(
+        fitted, f"fit --name interrupted --trainer.max_epochs 3 {CONSTANT} --ckpt_path last"
+    )
     path = last(interrupted)
     assert told(output, "Checkpoint") == str(path.relative_to(fitted))
     assert f"Restored all states from the checkpoint at {path}" in output
@@ -705,7 +853,9 @@ def test_options_win_over_what_the_checkpoint_remembers(fitted: Path, interrupte
     assert load(last(resumed))["hyper_parameters"]["optimizer"]["init_args"]["weight_decay"] == 0.5
 
 
-def test_the_optimizer_uses_what_the_saved_configuration_says(fitted: Path, interrupted: Path) -> None:
+def test_the_optimizer_uses_what_the_saved_configuration_says(
+    fitted: Path, interrupted: Path
+) -> None:
     options = f"--model.optimizer.weight_decay 0.5 --ckpt_path {last(interrupted)}"
     resumed = fit(fitted, f"--name decay --trainer.max_epochs 2 {CONSTANT} {options}")
     used = load(last(resumed))["optimizer_states"][0]["param_groups"][0]["weight_decay"]
@@ -714,8 +864,13 @@ def test_the_optimizer_uses_what_the_saved_configuration_says(fitted: Path, inte
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_checkpoint_of_another_model_is_refused(fitted: Path, verb: str) -> None:
-    line = refuse_digits(fitted, f"{verb} --name exp1 --ckpt_path last {WIDE} --model.net.in_channels 3")
-    assert "last.ckpt is a checkpoint of another model: net.0.weight is (6, 1, 5, 5) there and (6, 3, 5, 5)" in line
+    line = refuse_digits(
+        fitted, f"{verb} --name exp1 --ckpt_path last {WIDE} --model.net.in_channels 3"
+    )
+    assert (
+        "last.ckpt is a checkpoint of another model: net.0.weight is (6, 1, 5, 5) there and (6, 3, 5, 5)"
+        in line
+    )
 
 
 def test_a_one_cycle_schedule_cannot_be_prolonged(fitted: Path, exp1: Path) -> None:
@@ -738,7 +893,9 @@ def test_an_interrupted_one_cycle_schedule_goes_on(project: Path) -> None:
         """,
     )
     options = "--name cycle --trainer.max_epochs 2 --trainer.limit_train_batches 3"
-    stopped = scheduler(fit(project, f"{options} --trainer.callbacks+=my_project.callbacks.stop.StopAfterOneEpoch"))
+    stopped = scheduler(
+        fit(project, f"{options} --trainer.callbacks+=my_project.callbacks.stop.StopAfterOneEpoch")
+    )
     assert (stopped["last_epoch"], stopped["total_steps"]) == (3, 6)
     resumed = scheduler(fit(project, f"{options} --ckpt_path last"))
     assert (resumed["last_epoch"], resumed["total_steps"]) == (6, 6)
@@ -761,32 +918,48 @@ def test_one_cycle_spans_all_batches(exp1: Path) -> None:
 
 
 def test_one_cycle_counts_optimizer_steps_not_batches(fitted: Path) -> None:
-    options = "--trainer.max_epochs 2 --trainer.limit_train_batches 5 --trainer.accumulate_grad_batches 2"
+    options = (
+        "--trainer.max_epochs 2 --trainer.limit_train_batches 5 --trainer.accumulate_grad_batches 2"
+    )
     state = scheduler(fit(fitted, f"--name accumulated {options}"))
     assert state["total_steps"] == state["last_epoch"] == 2 * 3
 
 
 def test_one_cycle_takes_a_length_that_is_given(fitted: Path) -> None:
-    assert scheduler(fit(fitted, f"--name given {SHORT} --model.lr_scheduler.total_steps 50"))["total_steps"] == 50
+    assert (
+        scheduler(fit(fitted, f"--name given {SHORT} --model.lr_scheduler.total_steps 50"))[
+            "total_steps"
+        ]
+        == 50
+    )
 
 
 def test_cyclic_schedules_step_after_every_batch(fitted: Path) -> None:
     options = "--model.lr_scheduler CyclicLR --model.lr_scheduler.base_lr 0.001 --model.lr_scheduler.max_lr 0.003"
     options += " --model.lr_scheduler.step_size_up 4"
-    state = scheduler(fit(fitted, f"--name cyclic {options} --trainer.max_epochs 1 --trainer.limit_train_batches 4"))
+    state = scheduler(
+        fit(
+            fitted,
+            f"--name cyclic {options} --trainer.max_epochs 1 --trainer.limit_train_batches 4",
+        )
+    )
     assert state["last_epoch"] == 4
     assert state["_last_lr"] == [pytest.approx(0.003)]
 
 
 def test_other_schedules_step_after_every_epoch(fitted: Path) -> None:
     options = "--model.lr_scheduler StepLR --model.lr_scheduler.step_size 1 --model.lr_scheduler.gamma 0.5"
-    state = scheduler(fit(fitted, f"--name step {options} --trainer.max_epochs 2 --trainer.limit_train_batches 3"))
+    state = scheduler(
+        fit(fitted, f"--name step {options} --trainer.max_epochs 2 --trainer.limit_train_batches 3")
+    )
     assert state["last_epoch"] == 2
     assert state["_last_lr"] == [pytest.approx(0.00025)]
 
 
 def test_null_means_a_constant_learning_rate_and_adamw(fitted: Path) -> None:
-    checkpoint = load(last(fit(fitted, f"--name plain {SHORT} --model.lr_scheduler null --model.optimizer null")))
+    checkpoint = load(
+        last(fit(fitted, f"--name plain {SHORT} --model.lr_scheduler null --model.optimizer null"))
+    )
     assert not checkpoint["lr_schedulers"]
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.001, (0.9, 0.999), 0.01)
@@ -797,17 +970,23 @@ CSV = "--trainer.logger CSVLogger"
 
 
 def test_reduce_on_plateau_does_not_reduce_while_the_accuracy_rises(fitted: Path) -> None:
-    directory = fit(fitted, f"--name rising {CSV} {PLATEAU} --trainer.max_epochs 3 --model.optimizer.lr 2e-4")
+    directory = fit(
+        fitted, f"--name rising {CSV} {PLATEAU} --trainer.max_epochs 3 --model.optimizer.lr 2e-4"
+    )
     accuracy = metrics(directory, "val/acc")
     assert accuracy[0] < accuracy[1] < accuracy[2], "as this test needs it"
     state = scheduler(directory)
     assert state["mode"] == "max"
-    assert state["best"] == pytest.approx(accuracy[1]), "the checkpoint is saved before the epoch's last step"
+    assert state["best"] == pytest.approx(accuracy[1]), (
+        "the checkpoint is saved before the epoch's last step"
+    )
     assert state["_last_lr"] == [2e-4]
 
 
 @pytest.mark.parametrize(("mode", "factor"), [("min", 1), ("max", 0.01)])
-def test_reduce_on_plateau_follows_metric_and_mode_of_the_checkpoints(fitted: Path, mode: str, factor: float) -> None:
+def test_reduce_on_plateau_follows_metric_and_mode_of_the_checkpoints(
+    fitted: Path, mode: str, factor: float
+) -> None:
     options = f"--checkpoint.monitor val/loss --checkpoint.mode {mode} --trainer.max_epochs 4 --model.optimizer.lr 2e-4"
     directory = fit(fitted, f"--name loss {CSV} {PLATEAU} {options}")
     loss = metrics(directory, "val/loss")
@@ -820,7 +999,9 @@ def test_reduce_on_plateau_follows_metric_and_mode_of_the_checkpoints(fitted: Pa
 
 def test_lightnings_own_reduce_on_plateau_follows_the_metric_that_it_names(fitted: Path) -> None:
     own = "--model.lr_scheduler lightning.pytorch.cli.ReduceLROnPlateau --model.lr_scheduler.monitor val/loss"
-    directory = fit(fitted, f"--name own {CSV} {own} --trainer.max_epochs 2 --trainer.limit_train_batches 5")
+    directory = fit(
+        fitted, f"--name own {CSV} {own} --trainer.max_epochs 2 --trainer.limit_train_batches 5"
+    )
     assert scheduler(directory)["best"] == pytest.approx(metrics(directory, "val/loss")[0])
 
 
@@ -836,11 +1017,16 @@ print(tuple(module(torch.zeros(2, 1, 28, 28)).shape), module.hparams["num_classe
 """
 
 
-def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(fitted: Path, exp1: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(
+    fitted: Path, exp1: Path, tmp_path: Path
+) -> None:
     for path in (best(exp1), last(exp1)):
         load(path)
     path = Path(shutil.copy(best(exp1), tmp_path / "a model.ckpt"))
-    assert started([sys.executable, "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src")) == "(2, 10) 10\n"
+    assert (
+        started([sys.executable, "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src"))
+        == "(2, 10) 10\n"
+    )
 
 
 # Several processes ----------------------------------------------------------------------------------------------------
@@ -881,9 +1067,13 @@ def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -
     with_two("predict")
     with (directory / "predictions.csv").open() as file:
         assert [int(row["id"]) for row in csv.DictReader(file)] == list(range(357))
-    assert {path.name.split(".")[0] for path in directory.iterdir() if "predictions" in path.name} == {"predictions"}
+    assert {
+        path.name.split(".")[0] for path in directory.iterdir() if "predictions" in path.name
+    } == {"predictions"}
     commands = [entry["command"].split()[0] for entry in record(directory)["commands"]]
-    assert commands == ["fit", "validate", "validate", "test", "test", "predict"], "once for both processes"
+    assert commands == ["fit", "validate", "validate", "test", "test", "predict"], (
+        "once for both processes"
+    )
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------
@@ -929,9 +1119,13 @@ def test_a_misspelt_key_is_answered_with_the_right_one(
     fitted: Path, tmp_path: Path, where: str, keys: str, misspelt: str, right: str
 ) -> None:
     (tmp_path / "mistake.yaml").write_text(YAML[keys].format(f"{misspelt}: 1"))
-    mistake = f"{WIDE} --{keys}.{misspelt} 1" if where == "option" else f"-c {tmp_path}/mistake.yaml"
+    mistake = (
+        f"{WIDE} --{keys}.{misspelt} 1" if where == "option" else f"-c {tmp_path}/mistake.yaml"
+    )
     line = placed(refuse_digits(fitted, f"fit {mistake}"), where)
-    assert re.fullmatch(rf"{keys}\.{misspelt} is not a known key: did you mean ({keys}\.)?{right}\?", line), line
+    assert re.fullmatch(
+        rf"{keys}\.{misspelt} is not a known key: did you mean ({keys}\.)?{right}\?", line
+    ), line
 
 
 @pytest.mark.parametrize("where", ["option", "config"])
@@ -970,7 +1164,9 @@ def test_a_class_that_cannot_be_imported_is_named(
 
 
 @pytest.mark.parametrize("where", ["option", "config"])
-@pytest.mark.parametrize(("key", "base"), [("model", "LightningModule"), ("data", "LightningDataModule")])
+@pytest.mark.parametrize(
+    ("key", "base"), [("model", "LightningModule"), ("data", "LightningDataModule")]
+)
 def test_a_class_of_another_kind_is_refused_with_the_right_kind(
     fitted: Path, tmp_path: Path, where: str, key: str, base: str
 ) -> None:
@@ -982,7 +1178,9 @@ def refuse_class(project: Path, folder: Path, where: str, key: str, name: str) -
     """See a class refused under this key, on the command line or in a config."""
     outer, _, inner = key.rpartition(".")
     (folder / "mistake.yaml").write_text(
-        YAML[outer].format(f"{inner}: {{class_path: {name}}}") if outer else f"{key}: {{class_path: {name}}}"
+        YAML[outer].format(f"{inner}: {{class_path: {name}}}")
+        if outer
+        else f"{key}: {{class_path: {name}}}"
     )
     mistake = f"--{key} {name}" if where == "option" else f"-c {folder}/mistake.yaml"
     return placed(refuse_digits(project, f"fit {mistake}"), where)
@@ -1025,8 +1223,13 @@ def test_a_wrong_type_is_answered_with_the_right_one(
         ("trainer.val_check_interval", "0", "1e-06"),
     ],
 )
-def test_a_number_that_is_too_small_is_answered_with_the_least(fitted: Path, key: str, value: str, least: str) -> None:
-    assert refuse_digits(fitted, f"fit --{key} {value}") == f"{key} is {value}, but must be at least {least}"
+def test_a_number_that_is_too_small_is_answered_with_the_least(
+    fitted: Path, key: str, value: str, least: str
+) -> None:
+    assert (
+        refuse_digits(fitted, f"fit --{key} {value}")
+        == f"{key} is {value}, but must be at least {least}"
+    )
 
 
 @pytest.mark.parametrize("schedule", [("StepLR", "step_size"), ("CosineAnnealingLR", "T_max")])
@@ -1061,37 +1264,57 @@ def test_what_lightning_refuses_is_said_in_a_line(fitted: Path, option: str, wor
         ("--model.optimizer SGD --model.optimizer.nesterov true", "Nesterov momentum"),
         ("--model.lr_scheduler.pct_start 3", "pct_start 3.0 between 0 and 1"),
         ("--model.lr_scheduler.total_steps -1", "total_steps -1 positive"),
-        ("--trainer.max_epochs -1 --trainer.max_time 00:00:01:00", "OneCycleLR has no end trainer.max_epochs"),
+        (
+            "--trainer.max_epochs -1 --trainer.max_time 00:00:01:00",
+            "OneCycleLR has no end trainer.max_epochs",
+        ),
         ("--model.lr_scheduler.total_steps 1", "OneCycleLR ends after 1 of steps leave out"),
         ("--trainer.val_check_interval 1000", "val_check_interval 1000 batches"),
         ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor nope", "nope val/loss"),
         ("--checkpoint.monitor nope", "nope val/loss"),
     ],
 )
-def test_what_is_noticed_when_the_training_begins_is_said_in_a_line(fitted: Path, option: str, words: str) -> None:
+def test_what_is_noticed_when_the_training_begins_is_said_in_a_line(
+    fitted: Path, option: str, words: str
+) -> None:
     name = re.sub(r"[^\w-]+", "_", option.strip("-"))
     line = fail(fitted, "fit", *DIGITS, *QUIET, *SHORT.split(), f"--name={name}", *option.split())
     assert all(word in line for word in words.split()), line
     assert record(only(fitted / "logs" / name))["status"] == "failed"
 
 
-@pytest.mark.parametrize("callback", ["StochasticWeightAveraging --trainer.callbacks.swa_lrs 0.01", "WeightAveraging"])
+@pytest.mark.parametrize(
+    "callback", ["StochasticWeightAveraging --trainer.callbacks.swa_lrs 0.01", "WeightAveraging"]
+)
 def test_callbacks_that_copy_the_module_work(fitted: Path, callback: str) -> None:
     options = f"--name {callback.split()[0]} --trainer.callbacks+={callback} --test_after_fit true"
     output = go(fitted, f"fit {options} --trainer.max_epochs 4 --trainer.limit_train_batches 20")
     assert "test/acc" in output
 
 
-def test_compiling_where_there_is_no_compiler_is_answered_in_a_line(fitted: Path, tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, "src/main.py", "fit", *DIGITS, *QUIET, "--model.compile=true"]
-    done = start([*command, "--name=compiled"], fitted, CXX="none", TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+def test_compiling_where_there_is_no_compiler_is_answered_in_a_line(
+    fitted: Path, tmp_path: Path
+) -> None:
+    command: list[str | Path] = [
+        sys.executable,
+        "src/main.py",
+        "fit",
+        *DIGITS,
+        *QUIET,
+        "--model.compile=true",
+    ]
+    done = start(
+        [*command, "--name=compiled"], fitted, CXX="none", TORCHINDUCTOR_CACHE_DIR=str(tmp_path)
+    )
     assert done.returncode == 1
     answer = "error: compile is true, but needs a C++ compiler, such as g++"
     assert "Traceback" not in done.stderr and done.stderr.splitlines()[-1] == answer
 
 
 @pytest.mark.parametrize("where", ["when it is built", "in training"])
-def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(project: Path, where: str) -> None:
+def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(
+    project: Path, where: str
+) -> None:
     write(
         project,
         "models/wrong.py",
@@ -1115,9 +1338,13 @@ def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(project: Path,
                     raise ValueError("nothing comes of nothing")
         """,
     )
-    done = conftest.run(project, "fit", *DIGITS, *QUIET, "--model.net=my_project.models.wrong.Wrong")
+    done = conftest.run(
+        project, "fit", *DIGITS, *QUIET, "--model.net=my_project.models.wrong.Wrong"
+    )
     assert done.returncode == 1
-    assert ("Traceback" in done.stderr) == (where == "in training"), "to build it takes a few steps alone"
+    assert ("Traceback" in done.stderr) == (where == "in training"), (
+        "to build it takes a few steps alone"
+    )
     assert "wrong.py" in done.stderr and "ValueError: nothing comes of nothing" in done.stderr
 
 
@@ -1138,7 +1365,9 @@ def test_a_missing_config_is_named(fitted: Path) -> None:
     assert "missing.yaml" in refuse_digits(fitted, "fit -c configs/missing.yaml")
 
 
-@pytest.mark.parametrize("text", ["trainer: {max_epochs: [", "trainer:\n\tmax_epochs: 1\n", "- trainer"])
+@pytest.mark.parametrize(
+    "text", ["trainer: {max_epochs: [", "trainer:\n\tmax_epochs: 1\n", "- trainer"]
+)
 def test_a_config_that_is_no_yaml_of_keys_is_named(fitted: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "mistake.yaml").write_text(text)
     assert "mistake.yaml" in refuse_digits(fitted, f"fit -c {tmp_path}/mistake.yaml")
@@ -1146,12 +1375,17 @@ def test_a_config_that_is_no_yaml_of_keys_is_named(fitted: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("verb", ["fit", "test"])
 @pytest.mark.parametrize("content", [None, b"", b"text\n", b"PK\x03\x04", b"\x80\x02}q\x00."])
-def test_what_is_no_checkpoint_is_named(fitted: Path, tmp_path: Path, verb: str, content: bytes | None) -> None:
+def test_what_is_no_checkpoint_is_named(
+    fitted: Path, tmp_path: Path, verb: str, content: bytes | None
+) -> None:
     path = tmp_path / "some.ckpt"
     if content is not None:
         path.write_bytes(content)
     line = refuse_digits(fitted, f"{verb} --ckpt_path {path}")
-    assert "some.ckpt" in line and ("there is no checkpoint" if content is None else "is damaged") in line
+    assert (
+        "some.ckpt" in line
+        and ("there is no checkpoint" if content is None else "is damaged") in line
+    )
 
 
 def test_a_truncated_checkpoint_is_named(fitted: Path, exp1: Path, tmp_path: Path) -> None:
@@ -1162,7 +1396,9 @@ def test_a_truncated_checkpoint_is_named(fitted: Path, exp1: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("verb", ["fit", "validate"])
 @pytest.mark.parametrize("size", [-1, 1437])
-def test_a_validation_set_that_leaves_nothing_is_refused(fitted: Path, verb: str, size: int) -> None:
+def test_a_validation_set_that_leaves_nothing_is_refused(
+    fitted: Path, verb: str, size: int
+) -> None:
     line = fail(fitted, verb, *DIGITS, *QUIET, "--name=exp1", f"--data.val_size={size}")
     assert line == f"val_size is {size}, but only 1 to 1436 samples can be held out"
 
@@ -1190,20 +1426,31 @@ def test_the_env_file_limits_threads_where_the_environment_does_not(
     )
     monkeypatch.delenv("OMP_NUM_THREADS")
     (project / ".env").write_text("OMP_NUM_THREADS=1  # of several\n")
-    options = ["--trainer.fast_dev_run=true", "--trainer.callbacks+=my_project.callbacks.threads.Threads"]
+    options = [
+        "--trainer.fast_dev_run=true",
+        "--trainer.callbacks+=my_project.callbacks.threads.Threads",
+    ]
     command: list[str | Path] = [sys.executable, "src/main.py", "fit", *DIGITS, *QUIET, *options]
     output = started(command, project, **({"OMP_NUM_THREADS": variable} if variable else {}))
     assert told(output, "Threads") == (variable or "1")
 
 
 def test_a_default_run_prints_no_warning(project: Path) -> None:
-    command: list[str | Path] = [sys.executable, "src/main.py", "fit", *DIGITS, "--trainer.max_epochs=2"]
+    command: list[str | Path] = [
+        sys.executable,
+        "src/main.py",
+        "fit",
+        *DIGITS,
+        "--trainer.max_epochs=2",
+    ]
     output = started([*command, "--test_after_fit=true"], project)
     output += succeed(project, "test", *DIGITS) + succeed(project, "predict", *DIGITS)
     assert not re.findall(".*(?:warn|deprecat).*", output, re.I)
 
 
-def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_nothing(project: Path) -> None:
+def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_nothing(
+    project: Path,
+) -> None:
     write(
         project,
         "callbacks/labels.py",
@@ -1223,7 +1470,9 @@ def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_no
     )
     own = "--trainer.callbacks+=my_project.callbacks.labels.Labels"
     command = [sys.executable, "src/main.py", "fit", *DIGITS, *QUIET, own, "--trainer.max_epochs=3"]
-    output = started([*command, "--trainer.overfit_batches=2", "--trainer.log_every_n_steps=1"], project)
+    output = started(
+        [*command, "--trainer.overfit_batches=2", "--trainer.log_every_n_steps=1"], project
+    )
     assert not re.findall(".*(?:warn|shuffl).*", output, re.I)
     for what, times in (("Labels", 3), ("Held out", 4)):  # once more, before the training
         seen = re.findall(f"^{what}: (.*)$", output, re.M)
@@ -1260,6 +1509,10 @@ def test_a_warning_of_a_module_of_the_users_own_can_be_ignored(project: Path, wh
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
-def test_images_have_the_precision_of_the_weights(project: Path, warm: Server, precision: str) -> None:
-    done = warm.run(project, "fit", *DIGITS, f"--trainer.precision={precision}", "--trainer.fast_dev_run=2")
+def test_images_have_the_precision_of_the_weights(
+    project: Path, warm: Server, precision: str
+) -> None:
+    done = warm.run(
+        project, "fit", *DIGITS, f"--trainer.precision={precision}", "--trainer.fast_dev_run=2"
+    )
     assert done.returncode == 0, done.stderr

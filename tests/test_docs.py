@@ -56,7 +56,9 @@ BEFORE = {  # what the reader of a page has done
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """Return language and text of a page's blocks of code, in order."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```(\w+)\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 def pages() -> list[str]:
@@ -67,7 +69,10 @@ def commands(text: str) -> list[str]:
     """Return the commands of a block, one for each line or several that belong together."""
     lines = text.replace("\\\n", "").splitlines()
     plain = [line for line in lines if line and not line.startswith("#")]
-    if all(line.startswith("python ") and not set("|&><;$*") & set(line.partition("#")[0]) for line in plain):
+    if all(
+        line.startswith("python ") and not set("|&><;$*") & set(line.partition("#")[0])
+        for line in plain
+    ):
         return plain
     return ["\n".join(plain)]
 
@@ -82,7 +87,9 @@ def execute(project: Path, command: str) -> str:
             return succeed(project, *words[1:], PYTHONPATH=str(project / "src"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -103,7 +110,9 @@ def follow(project: Path, page: str) -> int:
     """Do what a page says: write its files, and run its commands. Return how many commands there were."""
     count = 0
     for language, code in blocks(page):
-        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-518074a3)", code) or ["exp1"]:
+        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-518074a3)", code) or [
+            "exp1"
+        ]:
             ids = sorted(path.name for path in project.glob(f"logs/{name}/*"))
             code = re.sub("<run id>|20261123-182344-518074a3", ids[0] if ids else "", code)
         if write(project, language, code):
@@ -117,7 +126,10 @@ def follow(project: Path, page: str) -> int:
         elif language == "console" and page == "tour":
             command, *expected = code.removeprefix("$ python src/main.py ").splitlines()
             done = subprocess.run(
-                [sys.executable, "src/main.py", *shlex.split(command)], cwd=project, capture_output=True, text=True
+                [sys.executable, "src/main.py", *shlex.split(command)],
+                cwd=project,
+                capture_output=True,
+                text=True,
             )
             assert done.returncode == 1 and done.stderr.splitlines() == expected
             count += 1
@@ -147,7 +159,9 @@ def test_what_the_pages_have_one_write_is_in_order(render: Render) -> None:
         for language, code in blocks(page):
             write(project, language, code)
     for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
-        done = subprocess.run([sys.executable, "-m", *tool], cwd=project, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *tool], cwd=project, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
 
 
@@ -179,7 +193,17 @@ def test_every_page_is_tried_or_has_nothing_to_try() -> None:
         languages = {language for language, _ in blocks(page)}
         assert page in tried or "bash" not in languages, page
         for language, code in blocks(page):
-            assert language in ("bash", "console", "diff", "json", "python", "shell", "text", "toml", "yaml"), page
+            assert language in (
+                "bash",
+                "console",
+                "diff",
+                "json",
+                "python",
+                "shell",
+                "text",
+                "toml",
+                "yaml",
+            ), page
             if language == "shell":
                 starts = [line for line in commands(code)[0].splitlines() if line[0] not in " #"]
                 assert all(line.startswith(RUNNERS) for line in starts), (page, starts)
@@ -188,12 +212,15 @@ def test_every_page_is_tried_or_has_nothing_to_try() -> None:
 @pytest.mark.parametrize("page", ALIKE)
 def test_the_pages_in_chinese_say_the_same(page: str) -> None:
     english, chinese = (
-        [re.sub("#.*", "", code) for lang, code in blocks(name) if lang != "text"] for name in (page, f"zh/{page}")
+        [re.sub("#.*", "", code) for lang, code in blocks(name) if lang != "text"]
+        for name in (page, f"zh/{page}")
     )
     assert english == chinese
     one, other = ((DOCS / f"{name}.md").read_text() for name in (page, f"zh/{page}"))
     for pattern in (r"^#+ ", r"^\| ", r"^!\["):
-        assert len(re.findall(pattern, one, re.MULTILINE)) == len(re.findall(pattern, other, re.MULTILINE)), pattern
+        assert len(re.findall(pattern, one, re.MULTILINE)) == len(
+            re.findall(pattern, other, re.MULTILINE)
+        ), pattern
 
 
 class Links(HTMLParser):
@@ -214,8 +241,19 @@ class Links(HTMLParser):
             self.loaded += [value for value in (values.get("src"), values.get("href")) if value]
 
 
-def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", str(DOCS), str(tmp_path)]
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        str(DOCS),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for page in pages():

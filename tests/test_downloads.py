@@ -19,8 +19,15 @@ import pytest
 import torch
 from conftest import fail, succeed
 
-IMAGES, LABELS = torch.arange(30 * 784).remainder(251).byte().view(30, 28, 28), torch.arange(30) % 10
-NAMES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+IMAGES, LABELS = (
+    torch.arange(30 * 784).remainder(251).byte().view(30, 28, 28),
+    torch.arange(30) % 10,
+)
+NAMES = [
+    f"{part}-{kind}-ubyte.gz"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+]
 
 
 def idx(values: torch.Tensor) -> bytes:
@@ -29,7 +36,9 @@ def idx(values: torch.Tensor) -> bytes:
     return gzip.compress(header + bytes(values.flatten().tolist()))
 
 
-FILES = dict(zip(NAMES, map(idx, (IMAGES[:20], LABELS[:20], IMAGES[20:], LABELS[20:])), strict=True))
+FILES = dict(
+    zip(NAMES, map(idx, (IMAGES[:20], LABELS[:20], IMAGES[20:], LABELS[20:])), strict=True)
+)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,7 +132,9 @@ def refuse(mnist: ModuleType, folder: Path, *mirrors: str) -> str:
     return line
 
 
-def test_missing_files_are_downloaded_and_loaded(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_missing_files_are_downloaded_and_loaded(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     data = prepare(mnist, folder, server.url("good"))
     assert contents(folder) == FILES
     for train, part in ((True, slice(0, 20)), (False, slice(20, 30))):
@@ -135,7 +146,9 @@ def test_missing_files_are_downloaded_and_loaded(mnist: ModuleType, folder: Path
     assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [15, 5, 10]
 
 
-def test_a_mirror_may_be_given_without_a_slash_at_the_end(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_a_mirror_may_be_given_without_a_slash_at_the_end(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     prepare(mnist, folder, server.url("good").rstrip("/"))
     assert contents(folder) == FILES
 
@@ -149,17 +162,23 @@ def test_the_second_mirror_helps_where_the_first_fails(
     assert server.requests == [(which, name) for name in NAMES for which in (mirror, "good")]
 
 
-def test_the_second_mirror_helps_where_nobody_listens(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_the_second_mirror_helps_where_nobody_listens(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     prepare(mnist, folder, "http://127.0.0.1:9/", server.url("good"))
     assert contents(folder) == FILES
 
 
-def test_the_second_mirror_is_not_asked_in_vain(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_the_second_mirror_is_not_asked_in_vain(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     prepare(mnist, folder, server.url("good"), server.url("missing"))
     assert server.requests == [("good", name) for name in NAMES]
 
 
-def test_one_line_names_the_file_and_all_mirrors_that_fail(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_one_line_names_the_file_and_all_mirrors_that_fail(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     mirrors = [server.url(mirror) for mirror in ("missing", "broken", "wrong")]
     line = refuse(mnist, folder, *mirrors)
     assert line.startswith(f"cannot download {NAMES[0]}")
@@ -185,7 +204,9 @@ def test_only_missing_files_are_downloaded(mnist: ModuleType, folder: Path, serv
     assert contents(folder) == FILES
 
 
-def test_no_mirror_is_asked_where_all_files_are(mnist: ModuleType, folder: Path, server: Server) -> None:
+def test_no_mirror_is_asked_where_all_files_are(
+    mnist: ModuleType, folder: Path, server: Server
+) -> None:
     folder.mkdir()
     for name in NAMES:
         (folder / name).write_bytes(FILES[name])
@@ -194,7 +215,9 @@ def test_no_mirror_is_asked_where_all_files_are(mnist: ModuleType, folder: Path,
 
 
 @pytest.mark.parametrize("content", [b"", b"an error page", FILES[NAMES[2]][:-1]])
-def test_a_wrong_file_is_named_and_left_alone(mnist: ModuleType, folder: Path, server: Server, content: bytes) -> None:
+def test_a_wrong_file_is_named_and_left_alone(
+    mnist: ModuleType, folder: Path, server: Server, content: bytes
+) -> None:
     folder.mkdir()
     (folder / NAMES[2]).write_bytes(content)
     line = refuse(mnist, folder, server.url("good"))
@@ -235,16 +258,28 @@ def test_without_files_and_network_the_command_says_so_in_one_line(project: Path
 
 
 @pytest.mark.usefixtures("_offline")
-@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR does not name the folder of the official files")
+@pytest.mark.skipif(
+    "MNIST_DIR" not in os.environ, reason="MNIST_DIR does not name the folder of the official files"
+)
 def test_the_official_files_are_trained_on_without_a_network(project: Path) -> None:
     (project / "data" / "mnist").mkdir()
     for name in NAMES:
-        (project / "data" / "mnist" / name).symlink_to(Path(os.environ["MNIST_DIR"]).absolute() / name)
-    options = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=100", "--trainer.enable_progress_bar=false")
+        (project / "data" / "mnist" / name).symlink_to(
+            Path(os.environ["MNIST_DIR"]).absolute() / name
+        )
+    options = (
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=100",
+        "--trainer.enable_progress_bar=false",
+    )
     output = succeed(project, "fit", *CONFIGS, *options, "--test_after_fit=true")
     accuracy = re.search(r"test/acc\W+([\d.]+)", output)
     assert accuracy and float(accuracy[1]) > 0.8
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     command = [sys.executable, "-c", COUNT]
-    counts = subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True, text=True).stdout
-    assert counts.split() == ["54000", "6000", "10000"], "a tenth is held out unless val_size says otherwise"
+    counts = subprocess.run(
+        command, cwd=project, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    assert counts.split() == ["54000", "6000", "10000"], (
+        "a tenth is held out unless val_size says otherwise"
+    )

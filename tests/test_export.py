@@ -15,7 +15,11 @@ import torch
 from conftest import DIGITS, Render, Server, files, succeed
 from onnxruntime import InferenceSession
 
-SHORT = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+SHORT = (
+    "--trainer.max_epochs=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
 MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml")
 TABLE = ("-c", "configs/data/csv_table.yaml", "--data.batch_size=16")
 
@@ -60,7 +64,9 @@ def predictions(project: Path) -> tuple[list[int], Any]:
     """Return classes and probabilities that `predict` wrote, float64 of shape (360, 10)."""
     with (run_of(project, "exp1") / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return [int(row["class"]) for row in rows], np.array([[float(row[f"p{i}"]) for i in range(10)] for row in rows])
+    return [int(row["class"]) for row in rows], np.array(
+        [[float(row[f"p{i}"]) for i in range(10)] for row in rows]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,9 @@ def outside(project: Path, folder: Path, code: str, **env: str) -> str:
     return done.stdout
 
 
-def test_onnx_takes_pixels_and_predicts_as_the_model_does(warm: Server, project: Path, pixels: torch.Tensor) -> None:
+def test_onnx_takes_pixels_and_predicts_as_the_model_does(
+    warm: Server, project: Path, pixels: torch.Tensor
+) -> None:
     before = files(project)
     output = export(warm, project, "--run=exp1")
     file = run_of(project, "exp1") / "best.onnx"
@@ -99,7 +107,9 @@ def test_onnx_takes_pixels_and_predicts_as_the_model_does(warm: Server, project:
     (given,) = session.get_inputs()
     assert (given.name, given.type, given.shape[1:]) == ("inputs", "tensor(uint8)", [1, 28, 28])
     classes, p = predictions(project)
-    found = dict(zip(("class", "p"), session.run(["class", "p"], {"inputs": pixels.numpy()}), strict=True))
+    found = dict(
+        zip(("class", "p"), session.run(["class", "p"], {"inputs": pixels.numpy()}), strict=True)
+    )
     assert found["class"].tolist() == classes
     np.testing.assert_allclose(found["p"], p, atol=1e-5)
     for size in (1, 7):  # any number of samples
@@ -113,7 +123,13 @@ def test_onnx_takes_pixels_and_predicts_as_the_model_does(warm: Server, project:
 def test_a_program_needs_none_of_the_projects_code(
     warm: Server, project: Path, pixels: torch.Tensor, tmp_path: Path
 ) -> None:
-    export(warm, project, "--run=exp1", "--format=torch_export", f"--output={tmp_path / 'there' / 'model.pt2'}")
+    export(
+        warm,
+        project,
+        "--run=exp1",
+        "--format=torch_export",
+        f"--output={tmp_path / 'there' / 'model.pt2'}",
+    )
     code = f"""
         import sys, torch
         extra = {{"classes": ""}}
@@ -124,7 +140,9 @@ def test_a_program_needs_none_of_the_projects_code(
         torch.save(found, "found.pt")
         print(extra["classes"])
     """
-    assert json.loads(outside(project, tmp_path / "there", code)) == [str(digit) for digit in range(10)]
+    assert json.loads(outside(project, tmp_path / "there", code)) == [
+        str(digit) for digit in range(10)
+    ]
     found = torch.load(tmp_path / "there" / "found.pt")
     classes, p = predictions(project)
     assert found["class"].tolist() == classes[:7]
@@ -158,12 +176,18 @@ def test_tables_and_numbers_are_exported_too(warm: Server, project: Path) -> Non
     assert found.shape == (3,)
 
 
-def test_what_predicts_otherwise_is_not_written(warm: Server, project: Path, tmp_path: Path) -> None:
+def test_what_predicts_otherwise_is_not_written(
+    warm: Server, project: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "model.onnx"
     file.write_text("mine")
     message = refused(warm, project, "--run=exp1", "--tolerance=0", f"--output={file}")
-    assert message.startswith("error: the exported model differs by ") and "--tolerance 0" in message
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "mine")]
+    assert (
+        message.startswith("error: the exported model differs by ") and "--tolerance 0" in message
+    )
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("model.onnx", "mine")
+    ]
 
 
 def test_mistakes_are_told_in_a_line(warm: Server, project: Path) -> None:

@@ -37,7 +37,9 @@ CALLBACKS = """
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     models, tooling = ["simplenet", "mlp"], ["distributed", "report"]
-    rendered = render(datasets=["digits"], models=models, tooling=tooling, package_name="my_project")
+    rendered = render(
+        datasets=["digits"], models=models, tooling=tooling, package_name="my_project"
+    )
     project = shutil.copytree(rendered, tmp_path_factory.mktemp("gpu") / "my-project")
     (project / "src" / "my_project" / "callbacks" / "own.py").write_text(textwrap.dedent(CALLBACKS))
     return project
@@ -63,7 +65,9 @@ def test_no_step_waits_for_the_device(project: Path, options: tuple[str, ...]) -
 
 
 def test_what_the_recipe_trains_is_plain_and_a_cpu_evaluates_it(project: Path) -> None:
-    directory, output = fit(project, *RECIPE, "--trainer.max_epochs=10", "--test_after_fit=true", "--name=recipe")
+    directory, output = fit(
+        project, *RECIPE, "--trainer.max_epochs=10", "--test_after_fit=true", "--name=recipe"
+    )
     assert accuracy(output) > 0.95
     assert {value.dtype for value in weights(directory).values()} == {torch.float32, torch.int64}
     on_cpu = succeed(project, "test", *DIGITS, *QUIET, "--run=recipe", *PLAIN)
@@ -72,17 +76,30 @@ def test_what_the_recipe_trains_is_plain_and_a_cpu_evaluates_it(project: Path) -
 
 @pytest.mark.parametrize("options", [(), RECIPE])
 def test_a_run_that_is_stopped_goes_on(project: Path, options: tuple[str, ...]) -> None:
-    mlp = ("--model.net=my_project.models.mlp.MLP", "--trainer.deterministic=true", "--trainer.max_epochs=3")
+    mlp = (
+        "--model.net=my_project.models.mlp.MLP",
+        "--trainer.deterministic=true",
+        "--trainer.max_epochs=3",
+    )
     whole, _ = fit(project, *options, *mlp)
     stop = "--trainer.callbacks+=my_project.callbacks.own.Stop"
     stopped, _ = fit(project, *options, *mlp, stop, code=128 + 15)
-    succeed(project, "fit", f"--run={stopped.name}", "--trainer.callbacks=null", CUDA_VISIBLE_DEVICES="0")
+    succeed(
+        project,
+        "fit",
+        f"--run={stopped.name}",
+        "--trainer.callbacks=null",
+        CUDA_VISIBLE_DEVICES="0",
+    )
     torch.testing.assert_close(weights(stopped), weights(whole))
 
 
 def test_data_that_are_kept_on_the_device_are_the_same_data(project: Path) -> None:
     options = ("--trainer.max_epochs=1", "--trainer.deterministic=true")
-    plain, kept = (weights(fit(project, *options, f"--data.on_device={value}")[0]) for value in ("false", "true"))
+    plain, kept = (
+        weights(fit(project, *options, f"--data.on_device={value}")[0])
+        for value in ("false", "true")
+    )
     torch.testing.assert_close(kept, plain)
 
 

@@ -23,7 +23,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 # MLflow's own, with a newer SQLAlchemy
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
+)
 
 LOGGERS = ["wandb", "comet", "mlflow", "tensorboard", "csv"]
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
@@ -31,7 +33,12 @@ EPOCH = ("--trainer.limit_train_batches=12", *QUIET)  # logged at step 9, and at
 SHORT = ("--trainer.max_epochs=1", *EPOCH)
 TESTED = ("test/acc", "test/loss")
 NAMES = {"train/loss", "train/acc", "val/loss", "val/acc", "val/acc_best"}
-PACKAGES = {"wandb": "wandb", "comet": "comet_ml", "mlflow": "mlflow", "tensorboard": "tensorboard,tensorboardX"}
+PACKAGES = {
+    "wandb": "wandb",
+    "comet": "comet_ml",
+    "mlflow": "mlflow",
+    "tensorboard": "tensorboard,tensorboardX",
+}
 CLASSES = {
     "wandb": "WandbLogger",
     "comet": "CometLogger",
@@ -40,7 +47,14 @@ CLASSES = {
     "csv": "CSVLogger",
 }
 # What every run's directory has, and what each logger adds to it
-RUN = ["config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.csv", "run.json", "code.patch"]
+RUN = [
+    "config.yaml",
+    "checkpoints/best.ckpt",
+    "checkpoints/last.ckpt",
+    "metrics.csv",
+    "run.json",
+    "code.patch",
+]
 FILES = {
     "wandb": ["wandb"],
     "comet": ["comet/*/*.zip"],
@@ -74,20 +88,29 @@ importlib.metadata.version = version
 
 # Reading back ---------------------------------------------------------------------------------------------------------
 
-Metrics = dict[str, list[tuple[int, float]]]  # each metric's steps and values, in the order in which they were logged
+Metrics = dict[
+    str, list[tuple[int, float]]
+]  # each metric's steps and values, in the order in which they were logged
 Logged = tuple[Metrics, dict[str, str]]  # with the hyperparameters by their path
 
 
 def flat(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
     for key, value in parameters.items():
-        yield from flat(value, f"{path}{key}/") if isinstance(value, dict) else [(f"{path}{key}", str(value))]
+        yield from (
+            flat(value, f"{path}{key}/")
+            if isinstance(value, dict)
+            else [(f"{path}{key}", str(value))]
+        )
 
 
 def read_csv(directory: Path) -> Logged:
     """Read what every run has; what was tested is in `run.json`, and the hyperparameters are in `config.yaml`."""
     with (directory / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    metrics = {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in rows[0]}
+    metrics = {
+        name: [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+        for name in rows[0]
+    }
     tested = json.loads((directory / "run.json").read_text())["metrics"]
     metrics |= {name: [(0, tested[name])] for name in TESTED if name in tested}
     model = yaml.safe_load((directory / "config.yaml").read_text())["model"]["init_args"]
@@ -97,7 +120,10 @@ def read_csv(directory: Path) -> Logged:
 def read_tensorboard(directory: Path) -> Logged:
     events = EventAccumulator(str(directory))
     events.Reload()
-    metrics = {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    metrics = {
+        name: [(one.step, one.value) for one in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
     return metrics, dict(flat(yaml.safe_load((directory / "hparams.yaml").read_text())))
 
 
@@ -123,8 +149,14 @@ def read_wandb(directory: Path) -> Logged:
     assert paths
     for record in (record for path in paths for record in wandb_records(path)):
         if record.WhichOneof("record_type") == "run":
-            assert (record.run.run_id, record.run.display_name) == (directory.name, directory.parent.name)
-        values = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+            assert (record.run.run_id, record.run.display_name) == (
+                directory.name,
+                directory.parent.name,
+            )
+        values = {
+            "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+            for item in record.history.item
+        }
         for name in values:
             metrics.setdefault(name, []).append((values["trainer/global_step"], values[name]))
         for item in [*record.run.config.update, *record.config.update]:
@@ -182,7 +214,9 @@ def read_mlflow(directory: Path) -> Logged:
     assert run.info.status == "FINISHED"
     client = MlflowClient(f"sqlite:///{project}/logs/mlflow.db")
     history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-    return {name: [(one.step, one.value) for one in history[name]] for name in history}, run.data.params
+    return {
+        name: [(one.step, one.value) for one in history[name]] for name in history
+    }, run.data.params
 
 
 READ = {
@@ -218,10 +252,18 @@ def every(render: Render) -> Path:
 @pytest.fixture(scope="module")
 def several(every: Path) -> Path:
     """A config with all of them in a list, as their own configs have them, and Lightning's CSVLogger."""
-    configs = [every / "configs" / "default.yaml", *sorted((every / "configs" / "logger").iterdir())]
+    configs = [
+        every / "configs" / "default.yaml",
+        *sorted((every / "configs" / "logger").iterdir()),
+    ]
     loggers = [yaml.safe_load(config.read_text())["trainer"]["logger"] for config in configs]
-    loggers = [logger or {"class_path": "CSVLogger", "init_args": {"save_dir": "logs"}} for logger in loggers]
-    assert sorted(logger["class_path"].rpartition(".")[2] for logger in loggers) == sorted(CLASSES.values())
+    loggers = [
+        logger or {"class_path": "CSVLogger", "init_args": {"save_dir": "logs"}}
+        for logger in loggers
+    ]
+    assert sorted(logger["class_path"].rpartition(".")[2] for logger in loggers) == sorted(
+        CLASSES.values()
+    )
     path = every / "several.yaml"
     path.write_text(yaml.safe_dump({"trainer": {"logger": loggers}}))
     return path
@@ -239,7 +281,9 @@ def table(output: str) -> dict[str, float]:
 
 def shown(output: str) -> str:
     """Return the run's directory from what a command prints; see that nothing in it sounds like a warning."""
-    quiet = re.sub(r".*(anonymous setting|Failed to log ip).*", "", output)  # Lightning's doing, and without a network
+    quiet = re.sub(
+        r".*(anonymous setting|Failed to log ip).*", "", output
+    )  # Lightning's doing, and without a network
     assert not re.search("warn|deprecat|is not empty|not found", quiet, re.I), output
     (directory,) = set(re.findall("^Run directory: (.*)$", output, re.M))
     return str(directory)
@@ -252,7 +296,9 @@ def fit(project: Path, *options: str, cwd: Path | None = None) -> Path:
     return ((cwd or project) / shown(succeed(project, "fit", *start, *options, cwd=cwd))).resolve()
 
 
-def fit_and_test(project: Path, *options: str, cwd: Path | None = None) -> tuple[Path, dict[str, float]]:
+def fit_and_test(
+    project: Path, *options: str, cwd: Path | None = None
+) -> tuple[Path, dict[str, float]]:
     """Train and test in one command; return the run's directory and the metrics that it shows."""
     configs = [str(project / part) if part.endswith(".yaml") else part for part in DIGITS]
     output = succeed(project, "fit", *configs, *SHORT, "--test_after_fit=true", *options, cwd=cwd)
@@ -275,11 +321,18 @@ def check(logger: str, directory: Path, tested: dict[str, float]) -> None:
 
 def check_files(project: Path, before: set[Path], directory: Path, loggers: list[str]) -> None:
     """Assert that the run's directory has what belongs there, and that nothing else is new in the project."""
-    found = [set(directory.glob(pattern)) for pattern in [*RUN, *(p for name in loggers for p in FILES[name])]]
+    found = [
+        set(directory.glob(pattern))
+        for pattern in [*RUN, *(p for name in loggers for p in FILES[name])]
+    ]
     assert all(found), found
-    shared = {project / "logs" / name for name in ("mlflow.db", "mlflow.lock") if "mlflow" in loggers}
+    shared = {
+        project / "logs" / name for name in ("mlflow.db", "mlflow.lock") if "mlflow" in loggers
+    }
     assert shared <= files(project)
-    new = {path for path in files(project) - before - shared if directory / "wandb" not in path.parents}
+    new = {
+        path for path in files(project) - before - shared if directory / "wandb" not in path.parents
+    }
     assert new == set().union(*found) - {directory / "wandb"}
 
 
@@ -317,7 +370,9 @@ def test_several_at_once_share_the_directory(every: Path, several: Path) -> None
         check(logger, directory, tested)
     check_files(every, before, directory, [*LOGGERS, "CSVLogger"])
     config = yaml.safe_load((directory / "config.yaml").read_text())["trainer"]["logger"]
-    assert sorted(logger["class_path"].rpartition(".")[2] for logger in config) == sorted(CLASSES.values())
+    assert sorted(logger["class_path"].rpartition(".")[2] for logger in config) == sorted(
+        CLASSES.values()
+    )
 
 
 def test_none_leaves_what_every_run_has(render: Render) -> None:
@@ -338,12 +393,18 @@ def test_two_runs_at_once_are_two(every: Path, several: Path, tmp_path: Path) ->
     outputs = [done.stdout + done.stderr for done in both]
     assert [done.returncode for done in both] == [0, 0], outputs
     directories = {project / shown(output): table(output) for output in outputs}
-    assert directories.keys() == {path for path in (project / "logs" / "both").iterdir() if path.name[0] == "2"}
+    assert directories.keys() == {
+        path for path in (project / "logs" / "both").iterdir() if path.name[0] == "2"
+    }
     assert len(directories) == 2
     for directory in directories:
         for logger in LOGGERS:
             check(logger, directory, directories[directory])
-    keys = {path.name.partition("-")[0] for directory in directories for path in comet_archives(directory)}
+    keys = {
+        path.name.partition("-")[0]
+        for directory in directories
+        for path in comet_archives(directory)
+    }
     assert len(keys) == 2
     assert mlflow_runs(project, "both").keys() == {directory.name for directory in directories}
 
@@ -372,7 +433,9 @@ class Drawing(ClassificationModule):
 # A run that goes on ---------------------------------------------------------------------------------------------------
 
 
-ONCE = {name: [9, 19] if name == "train/loss" else [11, 23] for name in NAMES}  # the steps of two short epochs
+ONCE = {
+    name: [9, 19] if name == "train/loss" else [11, 23] for name in NAMES
+}  # the steps of two short epochs
 
 
 def check_parts(logger: str, directory: Path, expected: dict[str, list[int]]) -> None:
@@ -382,13 +445,20 @@ def check_parts(logger: str, directory: Path, expected: dict[str, list[int]]) ->
     assert {name: [step for step, _ in metrics[name]] for name in NAMES} == expected
     for name in NAMES:
         values = dict(plain[name])
-        assert all(math.isclose(value, values[step], rel_tol=1e-6) for step, value in metrics[name]), name
+        assert all(
+            math.isclose(value, values[step], rel_tol=1e-6) for step, value in metrics[name]
+        ), name
 
 
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_a_run_goes_on_in_the_loggers_run(every: Path, logger: str) -> None:
     config = "default.yaml" if logger == LOGGERS[0] else f"logger/{logger}.yaml"
-    options = "-c", f"configs/{config}", "--model.lr_scheduler=null", f"--name=on-{logger}"  # OneCycleLR has an end
+    options = (
+        "-c",
+        f"configs/{config}",
+        "--model.lr_scheduler=null",
+        f"--name=on-{logger}",
+    )  # OneCycleLR has an end
     directory = fit(every, *options, *SHORT)
     assert fit(every, f"--run={directory.name}", "--trainer.max_epochs=2") == directory
     output = succeed(every, "test", f"--run={directory.name}")
@@ -451,14 +521,18 @@ def test_a_run_that_was_killed_goes_on_in_every_logger(stopping: Path) -> None:
     assert mlflow_runs(stopping, "exp1").keys() == {directory.name}
     folders = list(directory.glob("wandb/offline-run-*"))
     assert [folder.name.endswith(f"-{directory.name}") for folder in folders] == [True, True]
-    keys = [path.name.partition("-")[0] for path in directory.glob("comet/*/*.zip")]  # the first is empty
+    keys = [
+        path.name.partition("-")[0] for path in directory.glob("comet/*/*.zip")
+    ]  # the first is empty
     assert keys == [keys[0]] * 2
 
 
 def test_a_test_of_a_checkpoint_is_recorded_with_its_run(every: Path, several: Path) -> None:
     directory, tested = fit_and_test(every, "-c", str(several), "--name=later")
     best = directory / "checkpoints" / "best.ckpt"
-    output = succeed(every, "test", *DIGITS, *QUIET, "-c", str(several), f"--ckpt_path={best}")  # without --name
+    output = succeed(
+        every, "test", *DIGITS, *QUIET, "-c", str(several), f"--ckpt_path={best}"
+    )  # without --name
     assert (every / shown(output)).resolve() == directory
     assert table(output) == tested
     for logger in LOGGERS:
@@ -473,7 +547,12 @@ def test_a_test_of_a_checkpoint_is_recorded_with_its_run(every: Path, several: P
 
 def test_mlflow_artifacts_lie_below_the_runs_name(every: Path) -> None:
     before = files(every)
-    options = "-c", "configs/logger/mlflow.yaml", "--trainer.logger.log_model=true", "--name=artifacts"
+    options = (
+        "-c",
+        "configs/logger/mlflow.yaml",
+        "--trainer.logger.log_model=true",
+        "--name=artifacts",
+    )
     directory, _ = fit_and_test(every, *options)
     (copy,) = directory.parent.glob("mlflow/*/artifacts/best/best.ckpt")
     assert copy.read_bytes() == (directory / "checkpoints" / "best.ckpt").read_bytes()
@@ -498,7 +577,13 @@ def test_mlflow_goes_to_the_server_that_is_set(render: Render, tmp_path: Path) -
 def test_mlflow_keeps_hyperparameters_that_change(every: Path) -> None:
     options = "-c", "configs/logger/mlflow.yaml", "--name=changing", "--model.lr_scheduler=null"
     directory = fit(every, *SHORT, *options)
-    output = succeed(every, "fit", f"--run={directory}", "--trainer.max_epochs=2", "--model.optimizer.weight_decay=0.1")
+    output = succeed(
+        every,
+        "fit",
+        f"--run={directory}",
+        "--trainer.max_epochs=2",
+        "--model.optimizer.weight_decay=0.1",
+    )
     assert "MLflow keeps the old hyperparameters: Changing param values is not allowed" in output
     _, parameters = read_mlflow(directory)
     assert parameters["optimizer/init_args/weight_decay"] == "0.01"
@@ -514,7 +599,9 @@ def test_lightnings_own_table_lies_in_a_folder(every: Path) -> None:
     check_files(every, before, directory, ["CSVLogger"])
     with (directory / "csv" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {name: float(row[name]) for row in rows for name in TESTED if row[name]} == pytest.approx(tested)
+    assert {
+        name: float(row[name]) for row in rows for name in TESTED if row[name]
+    } == pytest.approx(tested)
 
 
 # Packages that are missing --------------------------------------------------------------------------------------------
@@ -528,7 +615,9 @@ def missing(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("logger", PACKAGES)
-def test_a_logger_that_is_not_installed_is_named_with_the_command(every: Path, missing: str, logger: str) -> None:
+def test_a_logger_that_is_not_installed_is_named_with_the_command(
+    every: Path, missing: str, logger: str
+) -> None:
     before = files(every)
     options = [f"--trainer.logger=lightning.pytorch.loggers.{CLASSES[logger]}"]
     options += ["--trainer.logger.save_dir=logs"] * (logger == "tensorboard")  # which requires it
@@ -541,7 +630,9 @@ def test_a_logger_that_is_not_installed_is_named_with_the_command(every: Path, m
 
 
 @pytest.mark.parametrize("logger", ["comet", "mlflow"])
-def test_a_package_that_the_projects_own_logger_needs_is_named(every: Path, missing: str, logger: str) -> None:
+def test_a_package_that_the_projects_own_logger_needs_is_named(
+    every: Path, missing: str, logger: str
+) -> None:
     options = "-c", f"configs/logger/{logger}.yaml"
     done = run(every, "fit", *DIGITS, *options, PYTHONPATH=missing, GONE=PACKAGES[logger])
     assert done.returncode == 1
@@ -551,9 +642,13 @@ def test_a_package_that_the_projects_own_logger_needs_is_named(every: Path, miss
 
 
 @pytest.mark.parametrize("where", ["import", "load"])
-def test_a_package_that_a_data_module_needs_is_named(every: Path, tmp_path: Path, where: str) -> None:
+def test_a_package_that_a_data_module_needs_is_named(
+    every: Path, tmp_path: Path, where: str
+) -> None:
     project = shutil.copytree(every, tmp_path / "my-project")
-    before, inside = ("import nowhere\n", "") if where == "import" else ("", "        import nowhere\n")
+    before, inside = (
+        ("import nowhere\n", "") if where == "import" else ("", "        import nowhere\n")
+    )
     code = f"""
 {before}
 from .digits import DigitsDataModule

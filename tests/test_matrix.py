@@ -24,7 +24,11 @@ from packaging.utils import canonicalize_name
 
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
-    name: tuple(dict(question["choices"]).values() if isinstance(question["choices"], dict) else question["choices"])
+    name: tuple(
+        dict(question["choices"]).values()
+        if isinstance(question["choices"], dict)
+        else question["choices"]
+    )
     for name, question in QUESTIONS.items()
     if "choices" in question
 }
@@ -40,12 +44,16 @@ def answers(row: list[Any]) -> dict[str, Any]:
     """Return the answers to the questions from one value for each factor."""
     values = dict(zip(FACTORS, row, strict=True))
     single = {name: value for name, value in values.items() if ": " not in name}
-    return single | {name: [choice for choice in CHOICES[name] if values[f"{name}: {choice}"]] for name in SETS}
+    return single | {
+        name: [choice for choice in CHOICES[name] if values[f"{name}: {choice}"]] for name in SETS
+    }
 
 
 def is_accepted(row: list[Any]) -> bool:
     """Whether the questionnaire takes the answers, which may be the first ones alone: a dataset fits a model."""
-    if len(row) <= max(number for number, name in enumerate(FACTORS) if name.startswith(("datasets: ", "models: "))):
+    if len(row) <= max(
+        number for number, name in enumerate(FACTORS) if name.startswith(("datasets: ", "models: "))
+    ):
         return True
     given = answers([*row, *[False] * (len(FACTORS) - len(row))])
     return any(fits(*pair) for pair in itertools.product(given["datasets"], given["models"]))
@@ -66,7 +74,9 @@ def covering() -> list[dict[str, Any]]:
 
 def documented() -> dict[tuple[str, str], tuple[set[str], set[str]]]:
     """Return the files and the dependencies that each choice adds, from the table."""
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*?) \|$", TABLE.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+?) \| (.*?) \| (.*?) \|$", TABLE.read_text(), re.MULTILINE
+    )
     return {
         (question, choice.strip("`")): (names(files), names(dependencies))
         for question, choice, files, dependencies in rows
@@ -90,7 +100,11 @@ def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
         if name not in SETS
     }
     several = {(name, choice) for name in SETS for choice in row[name]}
-    return single | several | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
+    return (
+        single
+        | several
+        | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
+    )
 
 
 def requirements(project: Path) -> list[str]:
@@ -110,7 +124,9 @@ def provided(lines: list[str]) -> set[str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             for line in importlib.metadata.requires(name) or []:
                 marker = Requirement(line).marker
-                if not marker or any(marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}):
+                if not marker or any(
+                    marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}
+                ):
                     todo.append(line.partition(";")[0])
     return found
 
@@ -128,8 +144,12 @@ def parse(path: Path) -> None:
     left = re.sub(r"\$\{\{.*?\}\}", "", text) if ".github" in path.parts else text  # GitHub's own
     assert not re.search(r"\{\{|\{%|%\}", left), f"{path} has Jinja in it"
     if path.name != "LICENSE":
-        assert not re.search(r"[ \t]+$|\n\n\n\n", text, re.MULTILINE), f"{path} has blank space to spare"
-    assert not text or (text[-1] == "\n" and text[-2:] != "\n\n"), f"{path} does not end with one line break"
+        assert not re.search(r"[ \t]+$|\n\n\n\n", text, re.MULTILINE), (
+            f"{path} has blank space to spare"
+        )
+    assert not text or (text[-1] == "\n" and text[-2:] != "\n\n"), (
+        f"{path} does not end with one line break"
+    )
     match path.suffix:
         case ".py":
             ast.parse(text)
@@ -148,8 +168,14 @@ def libraries(path: Path) -> set[str]:
     """Return the libraries, by the names of their modules, that a file imports."""
     nodes = [*ast.walk(ast.parse(path.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"__main__", "conftest", "my_project"}
+    names |= {
+        str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    }
+    return (
+        {name.split(".")[0] for name in names}
+        - sys.stdlib_module_names
+        - {"__main__", "conftest", "my_project"}
+    )
 
 
 def imported(path: Path, src: Path) -> Iterator[Path]:
@@ -159,7 +185,11 @@ def imported(path: Path, src: Path) -> Iterator[Path]:
             base = path.parents[node.level - 1]
             names = [node.module] if node.module else [alias.name for alias in node.names]
             yield from (base.joinpath(*name.split(".")) for name in names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "my_project":
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "my_project"
+        ):
             yield src.joinpath(*node.module.split("."))
 
 
@@ -176,7 +206,9 @@ def test_the_rows_hold_every_pair_of_answers() -> None:
 def flat(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row's value for each factor."""
     return {
-        name: row[name.split(": ")[0]] if ": " not in name else name.split(": ")[1] in row[name.split(": ")[0]]
+        name: row[name.split(": ")[0]]
+        if ": " not in name
+        else name.split(": ")[1] in row[name.split(": ")[0]]
         for name in FACTORS
     }
 
@@ -188,7 +220,9 @@ def test_every_pair_of_answers_is_in_order(render: Render, row: dict[str, Any]) 
     for choice in chosen(row):
         added = documented().get(choice, (set(), set()))
         expected, needed = expected | added[0], needed | added[1]
-    assert {as_listed(name.replace("src/my_project", "src/<package>")) for name in files(project)} == expected
+    assert {
+        as_listed(name.replace("src/my_project", "src/<package>")) for name in files(project)
+    } == expected
     required = requirements(project)
     assert {Requirement(line).name for line in required} == needed
     for path in project.rglob("*"):
@@ -199,12 +233,20 @@ def test_every_pair_of_answers_is_in_order(render: Render, row: dict[str, Any]) 
     assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
     installed = provided(required)
     for path in project.rglob("*.py"):
-        for library in libraries(path) - {"pooch"}:  # of some datasets alone, and imported when they download
-            assert distributions().get(library, set()) & installed, f"{path} imports {library}, which nothing installs"
+        for library in libraries(path) - {
+            "pooch"
+        }:  # of some datasets alone, and imported when they download
+            assert distributions().get(library, set()) & installed, (
+                f"{path} imports {library}, which nothing installs"
+            )
         for module in imported(path, project / "src"):
-            assert module.with_suffix(".py").exists() or (module / "__init__.py").exists(), f"{path} imports {module}"
+            assert module.with_suffix(".py").exists() or (module / "__init__.py").exists(), (
+                f"{path} imports {module}"
+            )
     for command in (["ruff", "check"], ["ruff", "format", "--check"]):
-        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -215,9 +257,13 @@ def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
         for path in (ROOT / "template").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    rendered = {name.removesuffix(".jinja").replace("{{package_name}}", "<package>") for name in template}
+    rendered = {
+        name.removesuffix(".jinja").replace("{{package_name}}", "<package>") for name in template
+    }
     rendered = {re.sub("{% if .*? %}(.*?){% endif %}", r"\1", name) for name in rendered}
-    rendered = {name.replace("{{ _copier_conf.answers_file }}", ".copier-answers.yml") for name in rendered}
+    rendered = {
+        name.replace("{{ _copier_conf.answers_file }}", ".copier-answers.yml") for name in rendered
+    }
     assert {as_listed(name) for name in rendered} == listed
 
 
@@ -226,7 +272,9 @@ def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_o
     render: Render, warm: Server, row: dict[str, Any]
 ) -> None:
     project = render(package_name="my_project", **row)
-    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=project, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy"], cwd=project, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     done = warm.run(project, "-m", "pytest", "-q")
     assert done.returncode == 0, done.stdout

@@ -236,8 +236,14 @@ def read(project: Path) -> dict[str, str]:
 
 def commands(text: str, template: Path) -> list[str]:
     """Return the commands in a text in order, those of several lines in one."""
-    code = "".join(blocks(re.sub("(?m)^  (?! )", "", text), "bash"))  # what is in a list is indented
-    return code.replace("\\\n", "").replace("~/copier-lightning", shlex.quote(str(template))).splitlines()
+    code = "".join(
+        blocks(re.sub("(?m)^  (?! )", "", text), "bash")
+    )  # what is in a list is indented
+    return (
+        code.replace("\\\n", "")
+        .replace("~/copier-lightning", shlex.quote(str(template)))
+        .splitlines()
+    )
 
 
 def attempt(project: Path, command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -245,7 +251,9 @@ def attempt(project: Path, command: str, typed: str = "") -> subprocess.Complete
     python = shlex.quote(sys.executable)
     functions = f'python() {{ {python} "$@"; }}; copier() {{ {python} -m copier "$@"; }}'
     script = f"set -e -o pipefail; {functions}; {command}"
-    return subprocess.run(["bash", "-c", script], cwd=project, input=typed, capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", "-c", script], cwd=project, input=typed, capture_output=True, text=True
+    )
 
 
 def shell(project: Path, command: str, typed: str = "") -> str:
@@ -259,7 +267,9 @@ def on_a_terminal(project: Path, command: str, keys: dict[str, str], other: str)
     """Run Copier on a terminal, press Enter at questions, and a key for each file that it asks about; return these."""
     env = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color"}
     arguments = ["-m", *shlex.split(command)]
-    child = pexpect.spawn(sys.executable, arguments, 60, cwd=project, env=env, dimensions=(500, 200), encoding="utf-8")
+    child = pexpect.spawn(
+        sys.executable, arguments, 60, cwd=project, env=env, dimensions=(500, 200), encoding="utf-8"
+    )
     for name in ("readme_language", "setup", "project_name", "loggers"):
         child.expect_exact(in_language(QUESTIONS[name]["help"], chinese=False)[0])
         child.send("\r")
@@ -317,7 +327,9 @@ def test_without_a_terminal_no_file_is_overwritten(template: Path, tmp_path: Pat
     project = start(tmp_path / "my project", VISION)
     commit(project)
     mine = read(project)
-    copy = next(line for line in commands(REPOSITORY, template) if line.startswith("copier copy -d"))
+    copy = next(
+        line for line in commands(REPOSITORY, template) if line.startswith("copier copy -d")
+    )
     for options in ("", " --defaults"):
         done = attempt(project, copy + options)
         assert done.returncode == 1
@@ -344,9 +356,14 @@ def test_without_a_terminal_no_file_is_overwritten(template: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("shape", [VISION, CLONE], ids=["repository", "clone"])
-def test_an_update_keeps_every_line_of_what_was_kept(template: Path, tmp_path: Path, shape: dict[str, str]) -> None:
+def test_an_update_keeps_every_line_of_what_was_kept(
+    template: Path, tmp_path: Path, shape: dict[str, str]
+) -> None:
     """From the first release to the working tree, and on to a version that changes all files: that cannot be merged."""
-    project, future = start(tmp_path / "my project", shape), shutil.copytree(template, tmp_path / "a template")
+    project, future = (
+        start(tmp_path / "my project", shape),
+        shutil.copytree(template, tmp_path / "a template"),
+    )
     commit(project)
     if shape is CLONE:
         for command in commands(STEPS[1], template):
@@ -354,7 +371,15 @@ def test_an_update_keeps_every_line_of_what_was_kept(template: Path, tmp_path: P
     mine = read(project)
     answers = {"package_name": "my_project" if shape is CLONE else "vision"}
     with warnings.catch_warnings():
-        run_copy(str(future), project, answers, vcs_ref=releases()[0], skip_if_exists=["*"], defaults=True, quiet=True)
+        run_copy(
+            str(future),
+            project,
+            answers,
+            vcs_ref=releases()[0],
+            skip_if_exists=["*"],
+            defaults=True,
+            quiet=True,
+        )
     for version in ("v999.0.0", "v1000.0.0"):
         commit(project)
         shell(project, commands(REPOSITORY, template)[-1] + " --defaults")
@@ -380,7 +405,10 @@ def edit(project: Path, diff: str) -> None:
     name, *hunks = diff.rstrip("\n").split("\n@@\n")
     path = project / name.removeprefix("+++ ")
     for hunk in hunks:
-        old, new = ("".join(f"{line[1:]}\n" for line in hunk.split("\n") if line[:1] != other) for other in ("+", "-"))
+        old, new = (
+            "".join(f"{line[1:]}\n" for line in hunk.split("\n") if line[:1] != other)
+            for other in ("+", "-")
+        )
         assert path.read_text().count(old) == 1, hunk
         path.write_text(path.read_text().replace(old, new))
 
@@ -395,11 +423,15 @@ def rows(title: str, guide: str = GUIDE) -> list[tuple[list[str], list[str]]]:
 
 def keys(config: dict[str, Any], path: str = "") -> set[str]:
     """Return the keys of a config and of all that is in it, dotted."""
-    below = [keys(value, f"{path}{key}.") for key, value in config.items() if isinstance(value, dict)]
+    below = [
+        keys(value, f"{path}{key}.") for key, value in config.items() if isinstance(value, dict)
+    ]
     return {f"{path}{key}" for key in config}.union(*below)
 
 
-def test_a_clone_goes_on_under_the_new_command_line(template: Path, warm: Server, tmp_path: Path) -> None:
+def test_a_clone_goes_on_under_the_new_command_line(
+    template: Path, warm: Server, tmp_path: Path
+) -> None:
     project = start(tmp_path / "my project", CLONE)
 
     def run(arguments: str) -> str:
@@ -412,8 +444,12 @@ def test_a_clone_goes_on_under_the_new_command_line(template: Path, warm: Server
         return dict(torch.load(path, weights_only=True)["state_dict"])
 
     run(f"fit {MNIST} --trainer.max_epochs 3")
-    write(project, {f"{Path(OLD).parent.parent}/config.yaml": ""})  # of its command line, which is not rebuilt here
-    logger = "--trainer.logger CSVLogger --trainer.logger.save_dir logs --trainer.logger.name measured"
+    write(
+        project, {f"{Path(OLD).parent.parent}/config.yaml": ""}
+    )  # of its command line, which is not rebuilt here
+    logger = (
+        "--trainer.logger CSVLogger --trainer.logger.save_dir logs --trainer.logger.name measured"
+    )
     run(f"test {MNIST} --ckpt_path {OLD} {logger} --trainer.logger.version test")
     with (project / "logs" / "measured" / "test" / "metrics.csv").open() as file:
         (before,) = csv.DictReader(file)
@@ -432,21 +468,29 @@ def test_a_clone_goes_on_under_the_new_command_line(template: Path, warm: Server
             elif not command.startswith("pip install "):
                 shell(project, command)
         for python in blocks(step, "python"):
-            refused = (
-                f"import pytest\nwith pytest.raises(ValueError): SimpleNetModule.load_from_checkpoint('{MOVED}')\n"
-            )
+            load = f"SimpleNetModule.load_from_checkpoint('{MOVED}')"
+            refused = f"import pytest\nwith pytest.raises(ValueError): {load}\n"
             shell(project, f"PYTHONPATH=src python -c {shlex.quote(python + refused)}")
     assert not git(project, "status", "--porcelain")
     assert {path.name for path in (project / "src").iterdir()} == {"main.py", "my_project"}
-    assert "from torch import utils" in (project / "src" / "my_project" / "data_modules" / "mnist.py").read_text()
-    for name, text in {"notes.txt": "mine\n", "README.md": "# Mine\n", ".gitignore": CLONE[".gitignore"]}.items():
+    assert (
+        "from torch import utils"
+        in (project / "src" / "my_project" / "data_modules" / "mnist.py").read_text()
+    )
+    for name, text in {
+        "notes.txt": "mine\n",
+        "README.md": "# Mine\n",
+        ".gitignore": CLONE[".gitignore"],
+    }.items():
         assert (project / name).read_text().startswith(text)
 
     run(f"fit {MNIST} --name whole --trainer.max_epochs 4 --trainer.logger false")
     resumed, whole = weights("exp1"), weights("whole")
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
     with next(project.glob("logs/exp0/*/metrics.csv")).open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["3", "4", "5"], "it went on after the third epoch"
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["3", "4", "5"], (
+            "it went on after the third epoch"
+        )
     after = json.loads((project / MOVED).parent.parent.joinpath("run.json").read_text())["metrics"]
     for metric in ("test/acc", "test/loss"):
         assert after[metric] == float(before[metric])
@@ -456,25 +500,38 @@ def test_a_clone_goes_on_under_the_new_command_line(template: Path, warm: Server
 
     checkpoint = torch.load(project / MOVED) | {"hyper_parameters": {"where": Path()}}
     torch.save(checkpoint, project / "pickled.ckpt")
-    done = warm.run(project, *shlex.split(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt"))
+    done = warm.run(
+        project, *shlex.split(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt")
+    )
     assert "is no checkpoint of weights and plain data alone" in done.stderr
     run(f"test {MNIST} --trainer.logger false --ckpt_path pickled.ckpt --weights_only false")
 
     for there, here in rows("Paths"):
         for path in there:
-            assert "logs/" in path or [name for name in CLONE if f"{name}/".startswith(f"{path}/")], path
+            assert "logs/" in path or [
+                name for name in CLONE if f"{name}/".startswith(f"{path}/")
+            ], path
         for path in here[: len(there)]:
             assert "<" in path or (project / path).exists(), path
     taken = [here[0].replace("…", MNIST).split(" ", 1) for _, here in rows("Commands")]
-    fit = " ".join(options for command, options in taken if command == "fit" and "--run" not in options)
+    fit = " ".join(
+        options for command, options in taken if command == "fit" and "--run" not in options
+    )
     others = [" ".join(one) for one in taken if one[0] in ("test", "predict") or "--run" in one[1]]
     assert len(others) == 4
     for command in (f"fit {fit}", *others):
         run(f"{command} --print_config")
     old = keys(
-        {key: value for name in CLONE if name.endswith(".yaml") for key, value in yaml.safe_load(CLONE[name]).items()}
+        {
+            key: value
+            for name in CLONE
+            if name.endswith(".yaml")
+            for key, value in yaml.safe_load(CLONE[name]).items()
+        }
     )
     new = keys(yaml.safe_load(next(project.glob("logs/exp1/*/config.yaml")).read_text()))
     for there, here in rows("Keys of configs"):
         assert there[0].split(":")[0] in old
-        assert {key.split(":")[0] for key in here[: len(there)] if f"--{key} true" not in fit} <= new
+        assert {
+            key.split(":")[0] for key in here[: len(there)] if f"--{key} true" not in fit
+        } <= new

@@ -517,7 +517,10 @@ utils = types.SimpleNamespace(instantiate=instantiate)
 def test_a_clone_goes_on_under_the_new_command_line(
     template: Path, warm: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, future = start(tmp_path / "my project", CLONE), shutil.copytree(template, tmp_path / "a template")
+    project, future = (
+        start(tmp_path / "my project", CLONE),
+        shutil.copytree(template, tmp_path / "a template"),
+    )
 
     def run(arguments: str) -> str:
         done = warm.run(project, *shlex.split(arguments))
@@ -561,12 +564,19 @@ def test_a_clone_goes_on_under_the_new_command_line(
                 shell(project, command)
     assert not git(project, "status", "--porcelain")
     assert {path.name for path in (project / "src").iterdir()} == {"main.py", "my_project"}
-    for name, text in {"notes.txt": "mine\n", "README.md": "# Mine\n", ".gitignore": CLONE[".gitignore"]}.items():
+    for name, text in {
+        "notes.txt": "mine\n",
+        "README.md": "# Mine\n",
+        ".gitignore": CLONE[".gitignore"],
+    }.items():
         assert (project / name).read_text().startswith(text)
 
     example = yaml.safe_load((project / "configs/experiment/example.yaml").read_text())
     module = example["model"]["init_args"]
-    assert module["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.002, "weight_decay": 0.0}}
+    assert module["optimizer"] == {
+        "class_path": "torch.optim.Adam",
+        "init_args": {"lr": 0.002, "weight_decay": 0.0},
+    }
     assert module["net"]["init_args"] == {"input_size": 784, "lin1_size": 16, "output_size": 10}
     assert example["data"]["init_args"]["data_dir"] == "./data/"
     assert [one["init_args"]["patience"] for one in example["trainer"]["callbacks"]] == [100]
@@ -587,7 +597,9 @@ def test_a_clone_goes_on_under_the_new_command_line(
 
     for cells, here in rows("Paths", GUIDE):
         for path in cells:
-            assert "logs/" in path or [name for name in CLONE if f"{name}/".startswith(f"{path}/")], path
+            assert "logs/" in path or [
+                name for name in CLONE if f"{name}/".startswith(f"{path}/")
+            ], path
         for path in here:
             if re.match("(?!configs/local)(configs|src|pyproject)[^<]*$", path):
                 assert (project / path).exists(), path
@@ -596,7 +608,10 @@ def test_a_clone_goes_on_under_the_new_command_line(
     keys_there, keys_here = keys(there), keys(of_run("example", "config.yaml"))
     for cells, here in rows("Keys of configs", GUIDE):
         assert {*cells} <= keys_there
-        assert here == cells or {key for key in here if re.fullmatch(r"[a-z]+[._][\w.]+", key)} <= keys_here
+        assert (
+            here == cells
+            or {key for key in here if re.fullmatch(r"[a-z]+[._][\w.]+", key)} <= keys_here
+        )
 
     mine = read(project)
     for file in (future / "template").rglob("*"):
@@ -609,7 +624,12 @@ def test_a_clone_goes_on_under_the_new_command_line(
     assert now["src/my_project/cli.py"].startswith("# planted\n")
     for name in mine.keys() - {".copier-answers.yml"}:
         assert not {*mine[name].splitlines()} - {*now[name].splitlines()}, name
-    for name in ("configs/experiment/example.yaml", "configs/search/mnist.yaml", MODULE, "README.md"):
+    for name in (
+        "configs/experiment/example.yaml",
+        "configs/search/mnist.yaml",
+        MODULE,
+        "README.md",
+    ):
         assert now[name] == mine[name]
     marked = git(project, "diff", "--name-only", "--diff-filter=U").splitlines()
     assert not [name for name in marked if name.startswith(("configs/", "src/"))]
@@ -617,8 +637,13 @@ def test_a_clone_goes_on_under_the_new_command_line(
     run("test --run example")
 
 
-def test_a_checkpoint_becomes_weights_and_plain_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = {"net._orig_mod.model.0.weight": torch.ones(1), "val_acc.total": torch.zeros(1)}  # of a compiled network
+def test_a_checkpoint_becomes_weights_and_plain_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {
+        "net._orig_mod.model.0.weight": torch.ones(1),
+        "val_acc.total": torch.zeros(1),
+    }  # of a compiled network
     old = {
         "state_dict": weights,
         "epoch": 3,

@@ -88,7 +88,9 @@ Refuse = Callable[..., str]
 @pytest.fixture(scope="module")
 def walked(render: Render) -> Path:
     """A project that tests only add files of their own to."""
-    return render(datasets=["digits", "csv_table", "image_folder"], models=["simplenet", "mlp", "regression"])
+    return render(
+        datasets=["digits", "csv_table", "image_folder"], models=["simplenet", "mlp", "regression"]
+    )
 
 
 class Driver:
@@ -166,7 +168,10 @@ WRONG = {
     "an unknown key": {"zzz": 1},
 }
 RIGHT = {("trainer.logger", "true")}
-RIGHT |= {(key, "null") for key in ("trainer.logger", "trainer.callbacks", "model.optimizer", "model.lr_scheduler")}
+RIGHT |= {
+    (key, "null")
+    for key in ("trainer.logger", "trainer.callbacks", "model.optimizer", "model.lr_scheduler")
+}
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -176,7 +181,9 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_of_another_kind_is_refused_with_its_place(driver: Driver, tmp_path: Path, block: str) -> None:
+def test_a_block_of_another_kind_is_refused_with_its_place(
+    driver: Driver, tmp_path: Path, block: str
+) -> None:
     for name, value in WRONG.items():
         if (block, name) in RIGHT:
             continue
@@ -213,7 +220,10 @@ def test_an_option_of_another_kind_is_refused_with_its_key(driver: Driver, block
             ", line 1: trainr.max_epochs is not a known key: did you mean trainer.max_epochs?",
         ),
         ("trainer: {}\ntrainer: {}\n", ", line 2: trainer is given twice, in line 1 too"),
-        ("trainer:\n  devices: 1\n  devices: 2\n", ", line 3: trainer.devices is given twice, in line 2 too"),
+        (
+            "trainer:\n  devices: 1\n  devices: 2\n",
+            ", line 3: trainer.devices is given twice, in line 2 too",
+        ),
         ("trainer: {}\n---\ntrainer: {}\n", ", line 2 is not YAML"),
         ("trainer:\n\tdevices: 1\n", ", line 2 is not YAML"),
         ("trainer: {devices: [\n", ", line 2 is not YAML"),
@@ -224,7 +234,9 @@ def test_an_option_of_another_kind_is_refused_with_its_key(driver: Driver, block
         ("fit: {trainer: {devices: 1}}\n", ", line 1: fit.trainer.devices is not a known key"),
     ],
 )
-def test_a_config_that_is_wrong_as_a_whole_is_named(driver: Driver, tmp_path: Path, text: str, answer: str) -> None:
+def test_a_config_that_is_wrong_as_a_whole_is_named(
+    driver: Driver, tmp_path: Path, text: str, answer: str
+) -> None:
     config = tmp_path / "mistake.yaml"
     config.write_text(text)
     assert f"mistake.yaml{answer if answer[0] == ',' else f' {answer}'}" in driver.refuse(
@@ -233,7 +245,9 @@ def test_a_config_that_is_wrong_as_a_whole_is_named(driver: Driver, tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["", "# trainer:\n#   max_epochs: 1\n", "---\n", "{}\n"])
-def test_a_config_in_which_nothing_is_set_sets_nothing(driver: Driver, tmp_path: Path, text: str) -> None:
+def test_a_config_in_which_nothing_is_set_sets_nothing(
+    driver: Driver, tmp_path: Path, text: str
+) -> None:
     (tmp_path / "empty.yaml").write_text(text)
     code, output = driver.run("fit", *DIGITS, "-c", f"{tmp_path}/empty.yaml")
     assert code == 0, output
@@ -241,7 +255,9 @@ def test_a_config_in_which_nothing_is_set_sets_nothing(driver: Driver, tmp_path:
 
 def test_a_config_in_another_encoding_is_named(driver: Driver, tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Käse".encode("latin-1"))
-    assert "latin.yaml is no text in UTF-8" in driver.refuse("fit", *DIGITS, "-c", f"{tmp_path}/latin.yaml")
+    assert "latin.yaml is no text in UTF-8" in driver.refuse(
+        "fit", *DIGITS, "-c", f"{tmp_path}/latin.yaml"
+    )
 
 
 # Options --------------------------------------------------------------------------------------------------------------
@@ -272,7 +288,13 @@ OPTIONS = {
     "model.optimizer.weight_decay": [".nan", ".inf", "x", "-1"],
     "model.lr_scheduler.max_lr": ["-1", ".nan", ".inf", "x", "[.nan]"],
     "model.lr_scheduler.pct_start": [".nan", "x"],
-    "model.net": ["zzz", "my.Net", "my_project.models.simplenet.Nope", "torch.nn.functional.relu", "os.system"],
+    "model.net": [
+        "zzz",
+        "my.Net",
+        "my_project.models.simplenet.Nope",
+        "torch.nn.functional.relu",
+        "os.system",
+    ],
     "model.optimizer": ["SGDD", "torch.nn.Linear", "torch.optim.Nope"],
     "model.lr_scheduler": ["StepLRR", "torch.optim.SGD", "StepLR"],
     "trainer.max_epochs": ["", "-5", ".nan", ".inf", "x", "1.5", "[1]"],
@@ -281,18 +303,26 @@ OPTIONS = {
     "trainer.gradient_clip_val": ["-1", ".nan", "x"],
     "trainer.limit_train_batches": ["-1", "1.5", ".nan", "x"],
     "trainer.val_check_interval": ["0", "-1", ".nan"],
-    "trainer.callbacks": ["EarlyStoping", "EarlyStopping", "[{class_path: EarlyStopping, init_args: {monitr: x}}]"],
+    "trainer.callbacks": [
+        "EarlyStoping",
+        "EarlyStopping",
+        "[{class_path: EarlyStopping, init_args: {monitr: x}}]",
+    ],
     "trainer.callbacks+": ["zzz", "[1]"],
     "trainer.logger": ["CSVLoger", "torch.nn.Linear", "[CSVLogger, 5]"],
 }
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(driver: Driver, option: str) -> None:
+def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(
+    driver: Driver, option: str
+) -> None:
     for value in OPTIONS[option]:
         line = driver.refuse("fit", *DIGITS, f"--{option}={value}")
         key = option.removesuffix("+")
-        assert key in line or key.rpartition(".")[2] in line, line  # Lightning's own messages leave out "trainer"
+        assert key in line or key.rpartition(".")[2] in line, (
+            line
+        )  # Lightning's own messages leave out "trainer"
         assert "subtypes" not in line and "must be null" not in line and len(line) < 400, line
 
 
@@ -300,9 +330,15 @@ def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(driver: D
     ("command", "answer"),
     [
         ("", "The sub-command is missing: begin with fit, validate, test or predict"),
-        ("fitt D", "fitt is no sub-command: did you mean fit? Begin with fit, validate, test or predict"),
+        (
+            "fitt D",
+            "fitt is no sub-command: did you mean fit? Begin with fit, validate, test or predict",
+        ),
         ("D fit", "-c stands before fit: begin with fit, and give its options after it"),
-        ("--name x fit D", "--name stands before fit: begin with fit, and give its options after it"),
+        (
+            "--name x fit D",
+            "--name stands before fit: begin with fit, and give its options after it",
+        ),
         ("fit D --name", "--name needs a value"),
         ("fit D --data.batch_size", "--data.batch_size needs a value"),
         ("fit D --model.optimizer.lr --name x", "--model.optimizer.lr needs a value"),
@@ -315,22 +351,40 @@ def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(driver: D
             "fit configs/data/digits.yaml",
             "configs/data/digits.yaml stands alone: did you mean -c configs/data/digits.yaml?",
         ),
-        ("fit D trainer.max_epochs=3", "trainer.max_epochs=3 is not an option: did you mean --trainer.max_epochs=3?"),
+        (
+            "fit D trainer.max_epochs=3",
+            "trainer.max_epochs=3 is not an option: did you mean --trainer.max_epochs=3?",
+        ),
         ("fit D max_epochs=3", "max_epochs=3 is not an option: did you mean --trainer.max_epochs?"),
         ("fit D -name x", "-name is not an option: did you mean --name?"),
         ("fit D foo", "foo is not an option. Options begin with two dashes, such as --name exp1"),
-        ("fit D --model.optimizr.lr 0.1", "model.optimizr is not a known key: did you mean optimizer?"),
-        ("fit D --model.optimizer.lrr 0.1", "model.optimizer.lrr is not a known key: did you mean lr?"),
+        (
+            "fit D --model.optimizr.lr 0.1",
+            "model.optimizr is not a known key: did you mean optimizer?",
+        ),
+        (
+            "fit D --model.optimizer.lrr 0.1",
+            "model.optimizer.lrr is not a known key: did you mean lr?",
+        ),
         ("fit D --max_epochs 3", "max_epochs is not a known key: did you mean trainer.max_epochs?"),
         ("fit D --batch_size 3", "batch_size is not a known key: did you mean data.batch_size?"),
         ("test D --test_after_fit true", "test_after_fit is an option of fit alone: leave it out"),
-        ("fit D --allow_untrained true", "allow_untrained is no option of fit, which begins untrained: leave it out"),
-        ("fit D --model.num_classes 3", "model.num_classes is 3, but the data say 10: leave it out"),
+        (
+            "fit D --allow_untrained true",
+            "allow_untrained is no option of fit, which begins untrained: leave it out",
+        ),
+        (
+            "fit D --model.num_classes 3",
+            "model.num_classes is 3, but the data say 10: leave it out",
+        ),
         (
             "fit D --model.monitor val/loss",
             "model.monitor is val/loss, but it follows checkpoint.monitor, val/acc: set --checkpoint.monitor instead",
         ),
-        ("fit D --model.lr_scheduler.max_lr .nan", "model.lr_scheduler.max_lr is .nan, but must be a finite number"),
+        (
+            "fit D --model.lr_scheduler.max_lr .nan",
+            "model.lr_scheduler.max_lr is .nan, but must be a finite number",
+        ),
         ("fit D --trainer.callbacks EarlyStopping", "trainer.callbacks.monitor is missing"),
     ],
 )
@@ -340,7 +394,11 @@ def test_what_is_answered(driver: Driver, command: str, answer: str) -> None:
 
 
 def test_what_is_right_is_accepted(driver: Driver) -> None:
-    for option in ("--model.monitor=val/acc", "--trainer.gradient_clip_val=.inf", "--model.num_classes=10"):
+    for option in (
+        "--model.monitor=val/acc",
+        "--trainer.gradient_clip_val=.inf",
+        "--model.num_classes=10",
+    ):
         code, output = driver.run("fit", *DIGITS, option)
         assert code == 0, output
 
@@ -356,21 +414,42 @@ def write(project: Path, name: str, code: str) -> None:
 BROKEN = {
     "a missing colon": ("class Net\n    pass\n", 1, "expected ':'"),
     "an open bracket": ("x = 1\nprint(\n", 2, "'(' was never closed"),
-    "an error": ("from torch import nn\n\nraise RuntimeError('no such device')\n", 3, "RuntimeError: no such device"),
-    "a missing package": ("import not_there.foo\n", 1, "ModuleNotFoundError: No module named 'not_there'"),
-    "a name that is not there": ("from .simplenet import SimplNet\n", 1, "ImportError: cannot import name 'SimplNet'"),
+    "an error": (
+        "from torch import nn\n\nraise RuntimeError('no such device')\n",
+        3,
+        "RuntimeError: no such device",
+    ),
+    "a missing package": (
+        "import not_there.foo\n",
+        1,
+        "ModuleNotFoundError: No module named 'not_there'",
+    ),
+    "a name that is not there": (
+        "from .simplenet import SimplNet\n",
+        1,
+        "ImportError: cannot import name 'SimplNet'",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_why_a_file_cannot_be_imported_comes_first(walked: Path, driver: Driver, tmp_path: Path, what: str) -> None:
+def test_why_a_file_cannot_be_imported_comes_first(
+    walked: Path, driver: Driver, tmp_path: Path, what: str
+) -> None:
     code, number, reason = BROKEN[what]
     module = f"broken_{list(BROKEN).index(what)}"
     name = f"my_project.models.{module}.Net"
     write(walked, f"models/{module}.py", code)
     (tmp_path / "mistake.yaml").write_text(f"model:\n  init_args:\n    net: {name}\n")
-    (tmp_path / "class.yaml").write_text(f"model:\n  init_args:\n    net:\n      class_path: {name}\n")
-    options = [f"--model.net={name}", f"--model={name}", f"--data={name}", f"--trainer.callbacks={name}"]
+    (tmp_path / "class.yaml").write_text(
+        f"model:\n  init_args:\n    net:\n      class_path: {name}\n"
+    )
+    options = [
+        f"--model.net={name}",
+        f"--model={name}",
+        f"--data={name}",
+        f"--trainer.callbacks={name}",
+    ]
     configs = [f"-c={tmp_path}/mistake.yaml", f"-c={tmp_path}/class.yaml"]
     for option in (*options, *configs):
         line = driver.refuse("fit", *DIGITS, option)
@@ -397,7 +476,9 @@ def test_a_constructor_that_raises_is_answered_with_its_place(walked: Path, driv
     assert line == "src/my_project/models/raising.py, line 7: KeyError: 3"
 
 
-def test_an_argument_without_a_type_that_should_be_built_is_named(walked: Path, driver: Driver) -> None:
+def test_an_argument_without_a_type_that_should_be_built_is_named(
+    walked: Path, driver: Driver
+) -> None:
     write(
         walked,
         "modules/untyped.py",
@@ -415,15 +496,23 @@ def test_an_argument_without_a_type_that_should_be_built_is_named(walked: Path, 
     assert line.startswith(
         "model: argument net of Untyped has no type, so that my_project.models.simplenet.SimpleNet is"
     )
-    _, output = driver.run("fit", *DIGITS[:2], "--model=my_project.modules.untyped.Untyped", "--model.net=f")
+    _, output = driver.run(
+        "fit", *DIGITS[:2], "--model=my_project.modules.untyped.Untyped", "--model.net=f"
+    )
     assert "no type" not in output, "it may well be a text"
 
 
-def test_a_model_for_other_data_is_answered_with_what_the_data_give(walked: Path, driver: Driver) -> None:
-    (walked / "data" / "table.csv").write_text("a,b,target\n" + "".join(f"{i},{-i},{i / 7}\n" for i in range(40)))
+def test_a_model_for_other_data_is_answered_with_what_the_data_give(
+    walked: Path, driver: Driver
+) -> None:
+    (walked / "data" / "table.csv").write_text(
+        "a,b,target\n" + "".join(f"{i},{-i},{i / 7}\n" for i in range(40))
+    )
     table = ("-c", "configs/data/csv_table.yaml", "--data.target=target", "--data.task=regression")
     line = driver.refuse("fit", *table, "-c", "configs/model/mlp.yaml")
-    assert line.startswith("ClassificationModule needs num_classes, but CSVTableDataModule gives num_outputs"), line
+    assert line.startswith(
+        "ClassificationModule needs num_classes, but CSVTableDataModule gives num_outputs"
+    ), line
 
 
 # configs/local.yaml ---------------------------------------------------------------------------------------------------
@@ -443,13 +532,21 @@ def settings(project: Path, *args: str) -> Any:
 IMAGES = ("-c", "configs/data/image_folder.yaml", "-c", "configs/model/simplenet.yaml")
 
 
-def test_local_settings_of_the_data_hold_for_what_a_config_leaves_open(walked: Path, local: Path) -> None:
-    local.write_text("data:\n  init_args:\n    folder: /my/pictures\n    batch_size: 7\ntrainer:\n  max_epochs: 3\n")
+def test_local_settings_of_the_data_hold_for_what_a_config_leaves_open(
+    walked: Path, local: Path
+) -> None:
+    local.write_text(
+        "data:\n  init_args:\n    folder: /my/pictures\n    batch_size: 7\ntrainer:\n  max_epochs: 3\n"
+    )
     images = settings(walked, *IMAGES)
-    assert images["data"]["init_args"]["folder"] == "/my/pictures", "null in a config says that it is not set"
+    assert images["data"]["init_args"]["folder"] == "/my/pictures", (
+        "null in a config says that it is not set"
+    )
     assert images["data"]["init_args"]["batch_size"] == 64, "a config of the command comes later"
     digits = settings(walked, *DIGITS)
-    assert "folder" not in digits["data"]["init_args"], "a data module that has no such argument takes none"
+    assert "folder" not in digits["data"]["init_args"], (
+        "a data module that has no such argument takes none"
+    )
     assert settings(walked, *IMAGES, "--data.folder=x")["data"]["init_args"]["folder"] == "x"
 
 
@@ -457,7 +554,10 @@ def test_local_settings_may_choose_the_data(walked: Path, local: Path) -> None:
     name = "my_project.data_modules.image_folder.ImageFolderDataModule"
     local.write_text(f"data:\n  class_path: {name}\n  init_args:\n    folder: /my/pictures\n")
     alone = settings(walked, *IMAGES[2:])
-    assert alone["data"]["class_path"] == name and alone["data"]["init_args"]["folder"] == "/my/pictures"
+    assert (
+        alone["data"]["class_path"] == name
+        and alone["data"]["init_args"]["folder"] == "/my/pictures"
+    )
     assert settings(walked, *IMAGES)["data"]["init_args"]["folder"] == "/my/pictures"
     assert settings(walked, *DIGITS)["data"]["class_path"].endswith("DigitsDataModule")
 
@@ -487,7 +587,9 @@ def test_a_relative_folder_on_the_command_line_is_that_of_the_shell(walked: Path
 # The configuration of another sub-command -----------------------------------------------------------------------------
 
 
-def test_the_whole_configuration_of_fit_is_taken_by_test(walked: Path, driver: Driver, tmp_path: Path) -> None:
+def test_the_whole_configuration_of_fit_is_taken_by_test(
+    walked: Path, driver: Driver, tmp_path: Path
+) -> None:
     config = tmp_path / "all.yaml"
     config.write_text(succeed(walked, "fit", *DIGITS, "--print_config"))
     for verb in ("fit", "validate", "test", "predict"):
@@ -548,7 +650,9 @@ def test_each_rule_fits_its_example_and_no_earlier_one_does(walked: Path) -> Non
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     environment = {**os.environ, "PYTHONPATH": "src"}
-    done = subprocess.run(command, cwd=walked, check=True, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=walked, check=True, env=environment, capture_output=True, text=True
+    )
     assert {*done.stdout.splitlines()} == {*PROVOKED}, "each is provoked above"
 
 
@@ -563,7 +667,9 @@ def tools(render: Render) -> Path:
         run = project / "logs" / name / f"20240101-000000-00000{value}"
         run.mkdir(parents=True)
         (run / "config.yaml").write_text("checkpoint:\n  monitor: val/acc\n  mode: max\n")
-        (run / "metrics.csv").write_text(f"step,epoch,val/acc,val/loss\n1,0,{value},1\n2,1,0.75,{value}\n")
+        (run / "metrics.csv").write_text(
+            f"step,epoch,val/acc,val/loss\n1,0,{value},1\n2,1,0.75,{value}\n"
+        )
         (run / "run.json").write_text('{"status": "finished", "metrics": {}, "commands": []}')
     (project / "wrong.yaml").write_text("metric: val/acc\nspce: {}\n")
     (project / "list.yaml").write_text("- metric\n")
@@ -621,7 +727,9 @@ def tools(render: Render) -> Path:
         ("model_card --output", "--output"),
     ],
 )
-def test_a_mistake_in_a_tool_is_answered_in_a_line(tools: Path, warm: Server, command: str, words: str) -> None:
+def test_a_mistake_in_a_tool_is_answered_in_a_line(
+    tools: Path, warm: Server, command: str, words: str
+) -> None:
     name, *options = command.split()
     done = warm.run(tools, "-m", f"my_project.{name}", *options, PYTHONPATH="src")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -640,5 +748,9 @@ def test_a_plot_shows_every_metric_that_is_asked_for(tools: Path, warm: Server) 
 
 
 def test_a_fast_run_refuses_no_callback_that_the_real_one_takes(walked: Path) -> None:
-    options = ("--trainer.logger=false", "--trainer.fast_dev_run=true", "--trainer.callbacks+=LearningRateMonitor")
+    options = (
+        "--trainer.logger=false",
+        "--trainer.fast_dev_run=true",
+        "--trainer.callbacks+=LearningRateMonitor",
+    )
     succeed(walked, "fit", *DIGITS, *options)

@@ -19,18 +19,30 @@ import yaml
 from conftest import QUESTIONS, Render, fail, fits, succeed
 
 MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression")
-CLASSIFIERS = {"simplenet": "SimpleNet", "mlp": "MLP", "resnet": "ResNet", "vit": "ViT", "blank": "BlankNet"}
+CLASSIFIERS = {
+    "simplenet": "SimpleNet",
+    "mlp": "MLP",
+    "resnet": "ResNet",
+    "vit": "ViT",
+    "blank": "BlankNet",
+}
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 48, 64))
 DATASETS = tuple(QUESTIONS["datasets"]["choices"].values())
 EVERY_PAIR = [(dataset, model) for dataset in DATASETS for model in MODELS if fits(dataset, model)]
 PAIRS = [pair for pair in EVERY_PAIR if pair[0] in ("digits", "mnist", "csv_table", "blank")]
 pytestmark = [  # a warning is an error, but those of Lightning's own making
     pytest.mark.filterwarnings("error"),
-    pytest.mark.filterwarnings("ignore:(?s).*(JsonargparseDeprecation|was deprecated in v4):DeprecationWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:(?s).*(JsonargparseDeprecation|was deprecated in v4):DeprecationWarning"
+    ),
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The .srun. command is available:UserWarning"),
 ]
-QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+QUIET = (
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +82,11 @@ def options(dataset: str, model: str) -> list[str]:
     configs = ["-c", f"configs/data/{dataset}.yaml", "-c", f"configs/model/{model}.yaml"]
     if dataset != "csv_table":
         return configs
-    task = ["--data.target=price", "--data.task=regression"] if model == "regression" else ["--data.target=size"]
+    task = (
+        ["--data.target=price", "--data.task=regression"]
+        if model == "regression"
+        else ["--data.target=size"]
+    )
     return [*configs, f"--data.features={[f'x{i}' for i in range(10)]}", *task]
 
 
@@ -100,7 +116,9 @@ def test_a_network_gives_logits_and_learns_with_all_of_its_parameters(
 
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS, "autoencoder"])
-def test_a_compiled_network_is_compiled_as_a_whole(zoo: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_compiled_network_is_compiled_as_a_whole(
+    zoo: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     graphs = []
 
     def keep(graph: torch.fx.GraphModule, inputs: Any) -> Any:
@@ -113,13 +131,17 @@ def test_a_compiled_network_is_compiled_as_a_whole(zoo: Any, monkeypatch: pytest
         module = zoo("modules.autoencoder", "AutoencoderModule")(net, (1, 28, 28), compile=True)
     else:
         net = zoo(f"models.{name}", CLASSIFIERS[name])
-        module = zoo("modules.classification", "ClassificationModule")(net, 10, (1, 28, 28), compile=True)
+        module = zoo("modules.classification", "ClassificationModule")(
+            net, 10, (1, 28, 28), compile=True
+        )
     module(torch.randn(4, 1, 28, 28))
     assert len(graphs) == 1 and len(list(graphs[0].graph.nodes)) > 3
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 12, 12), (2, 13, 27), (1, 15, 14)], ids=str)
-def test_an_autoencoder_gives_images_of_the_shape_of_its_inputs(zoo: Any, shape: tuple[int, int, int]) -> None:
+def test_an_autoencoder_gives_images_of_the_shape_of_its_inputs(
+    zoo: Any, shape: tuple[int, int, int]
+) -> None:
     net = zoo("models.autoencoder", "Autoencoder")(shape, latent_dim=5)
     images, latents = net(torch.randn(4, *shape))
     assert images.shape == (4, *shape) and latents.shape == (4, 5)
@@ -142,9 +164,15 @@ def test_a_resnet_halves_the_images_three_times(zoo: Any) -> None:
 
 def test_an_mlp_has_the_hidden_layers_that_it_is_given(zoo: Any) -> None:
     mlp = zoo("models.mlp", "MLP")
-    sizes = [layer.out_features for layer in mlp(3, (10,), [20, 30], 0.5) if isinstance(layer, torch.nn.Linear)]
+    sizes = [
+        layer.out_features
+        for layer in mlp(3, (10,), [20, 30], 0.5)
+        if isinstance(layer, torch.nn.Linear)
+    ]
     assert sizes == [20, 30, 3]
-    assert [layer.p for layer in mlp(3, (10,), [20], 0.5) if isinstance(layer, torch.nn.Dropout)] == [0.5]
+    assert [
+        layer.p for layer in mlp(3, (10,), [20], 0.5) if isinstance(layer, torch.nn.Dropout)
+    ] == [0.5]
     assert mlp(3, (10,), [])(torch.randn(4, 10)).shape == (4, 3)
 
 
@@ -166,14 +194,32 @@ def test_a_vit_knows_where_a_patch_is(zoo: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "args", "message"),
     [
-        ("resnet.ResNet", (10, (9,)), "ResNet takes images of shape (C, H, W), not data of shape (9,)"),
-        ("vit.ViT", (10, (9,)), "ViT takes images whose sides are multiples of patch_size 4, not (9,)"),
-        ("vit.ViT", (10, (1, 30, 28)), "ViT takes images whose sides are multiples of patch_size 4, not (1, 30, 28)"),
+        (
+            "resnet.ResNet",
+            (10, (9,)),
+            "ResNet takes images of shape (C, H, W), not data of shape (9,)",
+        ),
+        (
+            "vit.ViT",
+            (10, (9,)),
+            "ViT takes images whose sides are multiples of patch_size 4, not (9,)",
+        ),
+        (
+            "vit.ViT",
+            (10, (1, 30, 28)),
+            "ViT takes images whose sides are multiples of patch_size 4, not (1, 30, 28)",
+        ),
         ("vit.ViT", (10, (1, 28, 28), 4, 62), "dim is 62, but must be a multiple of heads, 4"),
-        ("autoencoder.Autoencoder", ((9,),), "Autoencoder takes images of shape (C, H, W), not data of shape (9,)"),
+        (
+            "autoencoder.Autoencoder",
+            ((9,),),
+            "Autoencoder takes images of shape (C, H, W), not data of shape (9,)",
+        ),
     ],
 )
-def test_what_a_network_cannot_take_is_refused(zoo: Any, path: str, args: tuple[Any, ...], message: str) -> None:
+def test_what_a_network_cannot_take_is_refused(
+    zoo: Any, path: str, args: tuple[Any, ...], message: str
+) -> None:
     module, name = path.split(".")
     with pytest.raises(zoo("utils.project", "UserError"), match=f"^{re.escape(message)}$"):
         zoo(f"models.{module}", name)(*args)
@@ -196,7 +242,12 @@ def test_the_command_line_says_in_one_line_what_a_network_cannot_take(project: P
     ],
 )
 def test_an_option_or_a_dataset_that_does_not_fit_is_refused(
-    project: Path, zoo: Any, model: str, override: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+    project: Path,
+    zoo: Any,
+    model: str,
+    override: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(project)
     with pytest.raises(zoo("utils.project", "UserError"), match=f"^{re.escape(message)}.*$"):
@@ -219,7 +270,9 @@ def evaluate(module: Any, *batches: tuple[torch.Tensor, torch.Tensor]) -> dict[s
     """Return the metrics of these batches, as validation computes them."""
     for index, one in enumerate(batches):
         module.validation_step(one, index)
-    return {name: float(metric.compute()) for name, metric in module.val_metrics.items(keep_base=True)}
+    return {
+        name: float(metric.compute()) for name, metric in module.val_metrics.items(keep_base=True)
+    }
 
 
 def test_the_metrics_of_a_regression_are_those_of_all_samples_together(zoo: Any) -> None:
@@ -227,26 +280,37 @@ def test_the_metrics_of_a_regression_are_those_of_all_samples_together(zoo: Any)
     targets, errors = torch.randn(50), torch.randn(50)
     inputs = (targets + errors)[:, None]
     module = regression(zoo, mean=1.0, std=2.0)
-    found = evaluate(module, ((inputs[:45] - 1) / 2, targets[:45]), ((inputs[45:] - 1) / 2, targets[45:]))
+    found = evaluate(
+        module, ((inputs[:45] - 1) / 2, targets[:45]), ((inputs[45:] - 1) / 2, targets[45:])
+    )
     expected = {
         "loss": errors.square().mean() / 4,
         "mae": errors.abs().mean(),
         "rmse": errors.square().mean().sqrt(),
         "r2": 1 - errors.square().sum() / (targets - targets.mean()).square().sum(),
     }
-    assert found == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-4)
+    assert found == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, rel=1e-4
+    )
 
 
-def test_a_regression_takes_targets_of_any_number_type_with_and_without_a_second_dimension(zoo: Any) -> None:
+def test_a_regression_takes_targets_of_any_number_type_with_and_without_a_second_dimension(
+    zoo: Any,
+) -> None:
     module, inputs = regression(zoo), torch.tensor([[1.0], [3.0], [5.0]])
     for dtype in (torch.float32, torch.float64, torch.int64, torch.uint8):
         targets = torch.tensor([1, 2, 3], dtype=dtype)
         for given in (targets, targets[:, None]):
             module.val_metrics.reset()
             found = evaluate(module, (inputs, given))
-            assert found == pytest.approx({"loss": 5 / 3, "mae": 1, "rmse": (5 / 3) ** 0.5, "r2": -1.5})
+            assert found == pytest.approx(
+                {"loss": 5 / 3, "mae": 1, "rmse": (5 / 3) ** 0.5, "r2": -1.5}
+            )
     several = regression(zoo, outputs=2)
-    assert evaluate(several, (torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[1, 3], [3, 5]])))["mae"] == 0.5
+    assert (
+        evaluate(several, (torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[1, 3], [3, 5]])))["mae"]
+        == 0.5
+    )
 
 
 def test_r2_is_right_far_from_zero(zoo: Any) -> None:
@@ -266,16 +330,22 @@ def test_predictions_are_in_the_units_of_the_targets(zoo: Any) -> None:
     assert several["prediction"].shape == (3, 2)
 
 
-def test_the_loss_of_an_autoencoder_is_the_mean_over_samples_and_pixels_and_ignores_labels(zoo: Any) -> None:
+def test_the_loss_of_an_autoencoder_is_the_mean_over_samples_and_pixels_and_ignores_labels(
+    zoo: Any,
+) -> None:
     class Halves(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return images / 2, images.flatten(1)[:, :3]
 
-    module = zoo("modules.autoencoder", "AutoencoderModule")(lambda input_shape: Halves(), (1, 4, 4))
+    module = zoo("modules.autoencoder", "AutoencoderModule")(
+        lambda input_shape: Halves(), (1, 4, 4)
+    )
     images = torch.randn(7, 1, 4, 4)
     module.validation_step(batch(images[:5], 1, 2), 0)
     module.validation_step(batch(images[5:]), 1)
-    assert float(module.val_loss.compute()) == pytest.approx(float(images.square().mean()) / 4, rel=1e-5)
+    assert float(module.val_loss.compute()) == pytest.approx(
+        float(images.square().mean()) / 4, rel=1e-5
+    )
     found = module.predict_step(batch(images), 0)
     assert found.keys() == {"error", "latent"} and found["latent"].shape == (7, 3)
     torch.testing.assert_close(found["error"], images.square().mean((1, 2, 3)) / 4)
@@ -293,7 +363,10 @@ def test_every_pair_of_configs_resolves(
         zoo("cli", "CLI")(["fit", *options(dataset, model), "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
     shipped = yaml.safe_load((project / "configs" / "model" / f"{model}.yaml").read_text())
-    assert config["model"]["init_args"]["net"]["class_path"] == shipped["model"]["init_args"]["net"]["class_path"]
+    assert (
+        config["model"]["init_args"]["net"]["class_path"]
+        == shipped["model"]["init_args"]["net"]["class_path"]
+    )
     unsupervised = model in ("autoencoder", "regression")
     assert config["checkpoint"]["monitor"] == ("val/loss" if unsupervised else "val/acc")
     assert config["checkpoint"]["mode"] == ("min" if unsupervised else "max")
@@ -301,23 +374,42 @@ def test_every_pair_of_configs_resolves(
 
 @pytest.mark.parametrize(("dataset", "model"), PAIRS)
 def test_every_pair_of_configs_trains_and_its_checkpoint_loads(
-    project: Path, zoo: Any, dataset: str, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Path,
+    zoo: Any,
+    dataset: str,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     if dataset == "mnist" and "MNIST_DIR" not in os.environ:
         pytest.skip("MNIST_DIR, a folder with the four files of MNIST, is not set")
     monkeypatch.chdir(project)
     small = ["--model.net.width=8"] if model == "resnet" else []
-    short = ["max_epochs=1", "limit_train_batches=2", "limit_val_batches=2", "log_every_n_steps=1", "accelerator=cpu"]
-    trainer = [*(f"--trainer.{option}" for option in short), f"--trainer.default_root_dir={tmp_path}", *QUIET]
+    short = [
+        "max_epochs=1",
+        "limit_train_batches=2",
+        "limit_val_batches=2",
+        "log_every_n_steps=1",
+        "accelerator=cpu",
+    ]
+    trainer = [
+        *(f"--trainer.{option}" for option in short),
+        f"--trainer.default_root_dir={tmp_path}",
+        *QUIET,
+    ]
     run = zoo("cli", "CLI")(["fit", *options(dataset, model), *small, *trainer])
     assert run.checkpoint.best_model_score is not None
 
     path = run.directory / "checkpoints" / "best.ckpt"
     torch.load(path, weights_only=True)
     loaded = type(run.model).load_from_checkpoint(path, weights_only=True).eval()
-    inputs, targets = run.datamodule.on_after_batch_transfer(next(iter(run.datamodule.val_dataloader())), 0)
+    inputs, targets = run.datamodule.on_after_batch_transfer(
+        next(iter(run.datamodule.val_dataloader())), 0
+    )
     with torch.no_grad():
-        found, expected = (module.predict_step((inputs, targets), 0) for module in (loaded, run.model.cpu().eval()))
+        found, expected = (
+            module.predict_step((inputs, targets), 0) for module in (loaded, run.model.cpu().eval())
+        )
     for name, values in found.items():
         assert torch.equal(values, expected[name])
         assert len(values) == len(inputs) and values.ndim in (1, 2), "a column, or several"
@@ -335,7 +427,9 @@ def test_every_pair_of_configs_trains_and_its_checkpoint_loads(
         ("vit", ("--model.net.patch_size=7", "--model.net.depth=3"), 0.95),
     ],
 )
-def test_a_classifier_learns_the_digits(project: Path, model: str, override: tuple[str, ...], accuracy: float) -> None:
+def test_a_classifier_learns_the_digits(
+    project: Path, model: str, override: tuple[str, ...], accuracy: float
+) -> None:
     output = fit(project, *options("digits", model), *override)
     assert result(output, "acc") >= accuracy
 
@@ -345,7 +439,10 @@ def test_an_autoencoder_squeezes_the_digits_into_32_numbers(project: Path, zoo: 
     data.setup("test")
     images, _ = data.on_after_batch_transfer(data.test_set.tensors, 0)
     assert 0.9 < images.var() < 1.1, "what an image of the mean alone would have for an error"
-    assert result(fit(project, *options("digits", "autoencoder"), "--trainer.max_epochs=5"), "loss") < 0.05
+    assert (
+        result(fit(project, *options("digits", "autoencoder"), "--trainer.max_epochs=5"), "loss")
+        < 0.05
+    )
 
 
 def test_a_regression_learns_from_a_table_whatever_its_units(project: Path) -> None:

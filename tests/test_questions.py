@@ -63,7 +63,9 @@ def test_nothing_runs_on_the_users_machine() -> None:
         ("a\n", "no package name"),
     ],
 )
-def test_a_name_that_cannot_be_a_packages_is_refused(render: Render, name: str, reason: str) -> None:
+def test_a_name_that_cannot_be_a_packages_is_refused(
+    render: Render, name: str, reason: str
+) -> None:
     assert reason in refusal(render, package_name=name)
 
 
@@ -71,7 +73,9 @@ def test_the_list_of_reserved_names_is_complete() -> None:
     text = (ROOT / "includes" / "names.jinja").read_text()
     names = set(re.findall(r"\w+", text))
     assert {name for name in sys.stdlib_module_names if name[0] != "_"} <= names
-    assert {name for name in [*keyword.kwlist, *keyword.softkwlist] if name.islower() and name[0] != "_"} <= names
+    assert {
+        name for name in [*keyword.kwlist, *keyword.softkwlist] if name.islower() and name[0] != "_"
+    } <= names
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,9 @@ def test_the_list_of_reserved_names_is_complete() -> None:
     [("my-project", "my_project"), ("Deep Nets 2", "deep_nets_2"), ("torch", "my_project"), ("2024", "my_project"),
      ("数字", "my_project"), ("class", "my_project"), ("a" * 60, "a" * 30)],
 )  # fmt: skip
-def test_the_defaults_follow_the_folder_and_are_valid(render: Render, folder: str, package: str) -> None:
+def test_the_defaults_follow_the_folder_and_are_valid(
+    render: Render, folder: str, package: str
+) -> None:
     project = render(name=folder)
     assert (project / "src" / package / "cli.py").exists()
     assert (project / "README.md").read_text().startswith(f"# {folder}\n")
@@ -87,7 +93,9 @@ def test_the_defaults_follow_the_folder_and_are_valid(render: Render, folder: st
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_free_text_arrives_as_it_was_given(render: Render, text: str) -> None:
-    project = render(project_name=text, project_description=text, user_name=text, package_name="my_project")
+    project = render(
+        project_name=text, project_description=text, user_name=text, package_name="my_project"
+    )
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert metadata["description"] == text
     assert metadata["authors"] == [{"name": text}]
@@ -107,8 +115,12 @@ def packaging(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SYNTAX = st.sampled_from([*HOSTILE, *"{}%#'\"\\:-[]&*!|>`$,\x85\u2028"])
-LINE = st.lists(SYNTAX | st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=6).map("".join)
-ANY = st.lists(SYNTAX | st.characters(codec="utf-8") | st.just("x" * 10_000), max_size=12).map("".join)
+LINE = st.lists(
+    SYNTAX | st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=6
+).map("".join)
+ANY = st.lists(SYNTAX | st.characters(codec="utf-8") | st.just("x" * 10_000), max_size=12).map(
+    "".join
+)
 TEXTS = {
     "project_name": LINE | LINE | LINE | ANY,
     "package_name": st.just("my_project") | st.just("p2") | ANY,
@@ -119,16 +131,24 @@ TEXTS = {
 
 
 @settings(
-    max_examples=500, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=500,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
 )
 @given(texts=st.fixed_dictionaries(TEXTS))
-def test_any_text_is_refused_or_arrives_as_it_was_given(packaging: Path, texts: dict[str, str]) -> None:
+def test_any_text_is_refused_or_arrives_as_it_was_given(
+    packaging: Path, texts: dict[str, str]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         try:
             run_copy(str(packaging), project, data=texts, defaults=True, quiet=True)
         except ValueError as error:
-            refused = re.fullmatch(r"Validation error for question '(\w+)': (.+)", str(error).strip())
+            refused = re.fullmatch(
+                r"Validation error for question '(\w+)': (.+)", str(error).strip()
+            )
             assert refused and refused[1] in TEXTS, error
             assert not project.exists()
             return
@@ -164,11 +184,15 @@ def test_any_text_is_refused_or_arrives_as_it_was_given(packaging: Path, texts: 
         ("models", ["regression"], "None of them fits the datasets"),
     ],
 )
-def test_an_answer_that_cannot_work_is_refused(render: Render, question: str, answer: Any, reason: str) -> None:
+def test_an_answer_that_cannot_work_is_refused(
+    render: Render, question: str, answer: Any, reason: str
+) -> None:
     assert reason in refusal(render, **{question: answer})
 
 
-def test_a_refused_answer_leaves_nothing_behind(render: Render, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_refused_answer_leaves_nothing_behind(
+    render: Render, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     refusal(render, name="refused", package_name="torch")
     assert not list(Path(tmp_path_factory.getbasetemp()).glob("rendered*/refused"))
 
@@ -185,7 +209,12 @@ LISTS = ("tools_code", "tools_experiments", "tools_scale", "tools_results")
 
 def in_language(text: str, chinese: bool) -> list[str]:
     """Return the lines of a text of copier.yml, such as `{% if chinese %}中文{% else %}English{% endif %}`."""
-    return Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render(chinese=chinese).splitlines()
+    return (
+        Environment(trim_blocks=True, lstrip_blocks=True)
+        .from_string(text)
+        .render(chinese=chinese)
+        .splitlines()
+    )
 
 
 def columns(text: str) -> int:
@@ -220,16 +249,26 @@ class Terminal:
     """A terminal in which Copier asks its questions."""
 
     def __init__(self, arguments: list[str], cwd: Path, columns: int, rows: int) -> None:
-        env = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color", "COLUMNS": str(columns)}
+        env = {
+            **os.environ,
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "TERM": "xterm-256color",
+            "COLUMNS": str(columns),
+        }
         command = ["-m", "copier", "copy", *arguments]
         size = (rows, columns)
-        self.child = pexpect.spawn(sys.executable, command, 60, cwd=cwd, env=env, dimensions=size, encoding="utf-8")
+        self.child = pexpect.spawn(
+            sys.executable, command, 60, cwd=cwd, env=env, dimensions=size, encoding="utf-8"
+        )
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.Stream(self.screen)
 
     def lines(self) -> list[str]:
         """Return the lines on the screen. pyte leaves an empty cell after a character of two columns."""
-        return ["".join(row[column].data for column in range(self.screen.columns)).rstrip() for row in self.rows()]
+        return [
+            "".join(row[column].data for column in range(self.screen.columns)).rstrip()
+            for row in self.rows()
+        ]
 
     def rows(self) -> list[Any]:
         return [self.screen.buffer[number] for number in range(self.screen.lines)]
@@ -263,8 +302,14 @@ def test_a_terminal_shows_every_question_whole(
     keys = {"readme_language": down * (language == "zh"), "setup": down * (setup == "customise")}
     keys |= {"tools_scale": " "}  # the topmost one, profile
     for name, question in SETTINGS.items():
-        asked = name[0] != "_" and question.get("ask", True) is not False and question.get("when", True) is not False
-        if not asked or (setup == "recommended" and "customise" in f"{question.get('ask')}{question.get('when')}"):
+        asked = (
+            name[0] != "_"
+            and question.get("ask", True) is not False
+            and question.get("when", True) is not False
+        )
+        if not asked or (
+            setup == "recommended" and "customise" in f"{question.get('ask')}{question.get('when')}"
+        ):
             continue
         chinese = language == "zh" and name != "readme_language"
         texts = [text for text, _ in shown_texts(name, chinese)]

@@ -37,10 +37,16 @@ def mnist(project: Path) -> None:
 
 def test_the_commands_to_run_do_run(project: Path, readme: str) -> None:
     mnist(project)
-    commands = next(block for block in blocks(readme, "bash") if "main.py test" in block).splitlines()
+    commands = next(
+        block for block in blocks(readme, "bash") if "main.py test" in block
+    ).splitlines()
     assert [command.split()[2] for command in commands] == ["fit", "test", "predict"]
     for command in commands:
-        short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=100") if " fit " in command else ()
+        short = (
+            ("--trainer.max_epochs=1", "--trainer.limit_train_batches=100")
+            if " fit " in command
+            else ()
+        )
         succeed(project, *command.split()[2:], *short)
     assert list(project.glob("logs/exp1/*/predictions.csv"))
 
@@ -48,7 +54,9 @@ def test_the_commands_to_run_do_run(project: Path, readme: str) -> None:
 def test_mnist_reaches_99_percent(project: Path) -> None:
     mnist(project)
     configs = ("-c", "configs/data/mnist.yaml", "-c", "configs/model/simplenet.yaml")
-    output = succeed(project, "fit", *configs, "--seed_everything=1", "--test_after_fit=true", SHORT[1])
+    output = succeed(
+        project, "fit", *configs, "--seed_everything=1", "--test_after_fit=true", SHORT[1]
+    )
     accuracy = re.search(r"test/acc\W+([\d.]+)", output)
     assert accuracy is not None
     print(f"Test accuracy: {float(accuracy[1]):.4f}")
@@ -59,7 +67,9 @@ def test_the_options_in_the_table_are_taken(project: Path, readme: str) -> None:
     succeed(project, "fit", *DIGITS, *SHORT, "--name=exp1")
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", readme, re.MULTILINE)[2:]
     options = {task: re.findall(r"`([^`]+)`", use) for task, use in rows}
-    changes = [o for task in ("change a value", "change a class", "see no warnings") for o in options[task]]
+    changes = [
+        o for task in ("change a value", "change a class", "see no warnings") for o in options[task]
+    ]
     arguments = " ".join(changes).replace("--model.compile true ", "").split()
     succeed(project, "fit", *DIGITS, *arguments, "--trainer.fast_dev_run=true")
     for option in ("add a callback", "commit all changes before training"):
@@ -67,7 +77,9 @@ def test_the_options_in_the_table_are_taken(project: Path, readme: str) -> None:
     config = next(project.glob("logs/exp1/*/config.yaml")).relative_to(project)
     (again,) = options["start a run again"]
     succeed(
-        project, *again.replace("logs/exp1/<run id>/config.yaml", str(config)).split(), "--trainer.fast_dev_run=true"
+        project,
+        *again.replace("logs/exp1/<run id>/config.yaml", str(config)).split(),
+        "--trainer.fast_dev_run=true",
     )
     for command in options["see all options, or those of a class"]:
         assert "usage:" in succeed(project, *command.split())
@@ -78,7 +90,12 @@ def test_the_best_model_is_two_lines_of_python(project: Path, readme: str) -> No
     (run,) = (project / "logs" / "exp1").iterdir()
     (code,) = (block for block in blocks(readme, "python") if "load_from_checkpoint" in block)
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
-    subprocess.run([sys.executable, "-c", code.replace("<run id>", run.name)], cwd=project, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code.replace("<run id>", run.name)],
+        cwd=project,
+        env=environment,
+        check=True,
+    )
 
 
 def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
@@ -91,12 +108,16 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     smooth = re.search(r"`(--model \S+SmoothModule)`", readme)
     assert smooth is not None
     printed = succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split(), "--print_config")
-    assert "SmoothModule" in printed and "OneCycleLR" in printed, "the new class keeps what the config has set"
+    assert "SmoothModule" in printed and "OneCycleLR" in printed, (
+        "the new class keeps what the config has set"
+    )
     succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split())
 
     create, update, log = re.findall(r"`(self\.[^`]*val_f1[^`]*)`", readme)
     path = project / "src" / "my_project" / "modules" / "classification.py"
-    text = path.read_text().replace("import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score")
+    text = path.read_text().replace(
+        "import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score"
+    )
     text = text.replace("        self.val_loss, ", f"        {create}\n        self.val_loss, ")
     text = re.sub(r"(def validation_step.*\n)", rf"\1        {update}\n", text)
     text = re.sub(r"(def on_validation_epoch_end.*\n)", rf"\1        {log}\n", text)
@@ -118,8 +139,12 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
         subprocess.run([sys.executable, "-m", *check], cwd=project, check=True)
 
 
-@pytest.mark.parametrize("logger", ["tensorboard", "none"])  # the others are in tests/test_matrix.py
-def test_the_projects_own_tests_pass(render: Render, warm: Server, logger: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "logger", ["tensorboard", "none"]
+)  # the others are in tests/test_matrix.py
+def test_the_projects_own_tests_pass(
+    render: Render, warm: Server, logger: str, tmp_path: Path
+) -> None:
     project = shutil.copytree(
         render(loggers=[logger] if logger != "none" else [], git_hooks=False), tmp_path / "project"
     )
@@ -128,7 +153,9 @@ def test_the_projects_own_tests_pass(render: Render, warm: Server, logger: str, 
     assert not re.search(r"skipped|warning", done.stdout)
 
 
-def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: Render, tmp_path: Path) -> None:
+def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(
+    render: Render, tmp_path: Path
+) -> None:
     project = shutil.copytree(render(loggers=["wandb"]), tmp_path / "project")
     git = ["git", "-C", str(project)]
     subprocess.run([*git, "init", "--quiet"], check=True)
@@ -136,15 +163,27 @@ def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: R
     hooks = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
     environment = {**os.environ, "PRE_COMMIT_HOME": str(ROOT / "build" / "pre-commit")}
     install = [sys.executable, "-m", "pre_commit", "install-hooks"]
-    if subprocess.run(install, cwd=project, env=environment).returncode != 0 and "CI" not in os.environ:
+    if (
+        subprocess.run(install, cwd=project, env=environment).returncode != 0
+        and "CI" not in os.environ
+    ):
         pytest.skip("the hooks cannot be installed without a package index")
     fresh = subprocess.run(hooks, cwd=project, env=environment, capture_output=True, text=True)
     assert fresh.returncode == 0, fresh.stdout
     assert subprocess.run([*git, "diff", "--quiet"]).returncode == 0
 
-    cell = {"cell_type": "code", "execution_count": 7, "id": "a", "metadata": {}, "outputs": [], "source": []}
+    cell = {
+        "cell_type": "code",
+        "execution_count": 7,
+        "id": "a",
+        "metadata": {},
+        "outputs": [],
+        "source": [],
+    }
     bad = {
-        "notebooks/a.ipynb": json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}),
+        "notebooks/a.ipynb": json.dumps(
+            {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        ),
         "large.bin": "x" * 2_000_000,
         "README.md": "<<<<<<< before updating\n",
         "a.py.rej": "@@\n",
@@ -157,7 +196,9 @@ def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: R
     subprocess.run([*git, "add", "--all", "--force"], check=True)
     refused = subprocess.run(hooks, cwd=project, env=environment, capture_output=True, text=True)
     failed = {
-        line.split("...")[0].split(" ")[0:3][-1] for line in refused.stdout.splitlines() if line.endswith("Failed")
+        line.split("...")[0].split(" ")[0:3][-1]
+        for line in refused.stdout.splitlines()
+        if line.endswith("Failed")
     }
     assert len(failed) == 7, refused.stdout
 
@@ -165,13 +206,19 @@ def test_the_hooks_pass_on_a_fresh_project_and_refuse_what_they_should(render: R
 EVERYTHING = {name: choices_of(name) for name in ("loggers", "datasets", "models", "tooling")}
 
 
-@pytest.mark.parametrize("answers", [{}, EVERYTHING, {"license": "Proprietary", "torch_build": "cpu", "loggers": []}])
+@pytest.mark.parametrize(
+    "answers", [{}, EVERYTHING, {"license": "Proprietary", "torch_build": "cpu", "loggers": []}]
+)
 @pytest.mark.parametrize("language", ["en+zh", "zh+en"])
-def test_the_projects_readmes_say_the_same(render: Render, language: str, answers: dict[str, Any]) -> None:
+def test_the_projects_readmes_say_the_same(
+    render: Render, language: str, answers: dict[str, Any]
+) -> None:
     project = render(readme_language=language, **answers)
     second = "README.zh.md" if language == "en+zh" else "README.en.md"
     texts = [(project / name).read_text() for name in ("README.md", second)]
-    assert [f"]({name})" in text for name, text in zip((second, "README.md"), texts, strict=True)] == [True, True]
+    assert [
+        f"]({name})" in text for name, text in zip((second, "README.md"), texts, strict=True)
+    ] == [True, True]
     assert [bool(re.search(r"^# .*\n\n.*\n\nWith ", text, re.M)) for text in texts] == [
         language == "en+zh",
         language != "en+zh",
@@ -181,7 +228,9 @@ def test_the_projects_readmes_say_the_same(render: Render, language: str, answer
         assert code[0] == code[1]
     prose = [re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S) for text in texts]
     for pattern in (r"`([^`\n]+)`", r"\]\((?!README)([^)]+)\)", r"^(#+) ", r"^(- )", r"^(\| )"):
-        assert sorted(re.findall(pattern, prose[0], re.M)) == sorted(re.findall(pattern, prose[1], re.M)), pattern
+        assert sorted(re.findall(pattern, prose[0], re.M)) == sorted(
+            re.findall(pattern, prose[1], re.M)
+        ), pattern
 
 
 def test_a_readme_in_chinese_is_chinese(render: Render) -> None:
@@ -216,12 +265,15 @@ def test_a_dataset_is_added_later_as_the_docs_say(template: Path, project: Path)
 
 def test_the_readmes_of_this_repository_say_the_same() -> None:
     english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh.md"))
-    code = [[re.sub(r" +# .*", "", block) for block in blocks(text, "bash")] for text in (english, chinese)]
+    code = [
+        [re.sub(r" +# .*", "", block) for block in blocks(text, "bash")]
+        for text in (english, chinese)
+    ]
     assert code[0] == code[1]
     for pattern in (r"^#+ ", r"^- ", r"^\| ", r"\]\(([^)]+)\)"):
-        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), (
-            pattern
-        )
+        assert len(re.findall(pattern, english, re.MULTILINE)) == len(
+            re.findall(pattern, chinese, re.MULTILINE)
+        ), pattern
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", english + chinese):
         assert (ROOT / link).exists(), link
 
@@ -237,4 +289,6 @@ def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_pat
     command = [part.replace("~/copier-lightning", str(template)) for part in copy.split()]
     subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=project, check=True)
     assert "test/acc" in succeed(project, *fit.split()[2:], *SHORT)
-    assert tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] == "my-project"
+    assert (
+        tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] == "my-project"
+    )

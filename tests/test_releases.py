@@ -27,7 +27,10 @@ def unmapped(old: Questions, new: Questions) -> list[str]:
     for name, question in old.items():
         if name in new:
             gone = choices(question) - choices(new[name]) if "choices" in new[name] else set()
-            found += [f"{name}: {choice} is gone: keep it, or rename the question" for choice in sorted(gone)]
+            found += [
+                f"{name}: {choice} is gone: keep it, or rename the question"
+                for choice in sorted(gone)
+            ]
             continue
         heirs = [heir for heir in new if re.search(rf"\b{name}\b", str(new[heir].get("default")))]
         if not heirs:
@@ -54,7 +57,13 @@ def test_no_answer_of_a_release_is_dropped(template: Path, release: str) -> None
     ("planted", "problems"),
     [
         ({"license": None}, ["license is gone, and no default takes its answer over"]),
-        ({"license": None, "licence": {"type": "str", "default": "{{ license | default('MIT') }}"}}, []),
+        (
+            {
+                "license": None,
+                "licence": {"type": "str", "default": "{{ license | default('MIT') }}"},
+            },
+            [],
+        ),
         (
             {"license": {"type": "str", "choices": {"The MIT licence": "MIT", "Another": "BSD"}}},
             ["license: Apache-2.0 is gone: keep it, or rename the question"],
@@ -72,8 +81,16 @@ def test_no_answer_of_a_release_is_dropped(template: Path, release: str) -> None
         ),
     ],
 )
-def test_an_answer_that_would_be_dropped_is_found(planted: dict[str, Any], problems: list[str]) -> None:
-    old = {"license": {"type": "str", "default": "MIT", "choices": {"MIT": "MIT", "Apache": "Apache-2.0"}}}
+def test_an_answer_that_would_be_dropped_is_found(
+    planted: dict[str, Any], problems: list[str]
+) -> None:
+    old = {
+        "license": {
+            "type": "str",
+            "default": "MIT",
+            "choices": {"MIT": "MIT", "Apache": "Apache-2.0"},
+        }
+    }
     new = {name: question for name, question in {**old, **planted}.items() if question}
     assert unmapped(old, new) == problems
 
@@ -82,13 +99,17 @@ def test_an_answer_that_would_be_dropped_is_found(planted: dict[str, Any], probl
 def plant(template: Path, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that gives a project from the first release, whose template has a version with mistakes."""
 
-    def plant(*mistakes: tuple[str, str, str], remove: str = "", rename: str = "", **answers: Any) -> Path:
+    def plant(
+        *mistakes: tuple[str, str, str], remove: str = "", rename: str = "", **answers: Any
+    ) -> Path:
         copied = shutil.copytree(template, tmp_path / "planted")
         project = copy(copied, tmp_path / "my project", RELEASES[0], **answers)
         if remove:
             (copied / "template" / remove).unlink()
         if rename:
-            (copied / "template" / rename).rename((copied / "template" / rename).with_name("renamed.py"))
+            (copied / "template" / rename).rename(
+                (copied / "template" / rename).with_name("renamed.py")
+            )
         for pattern, old, new in mistakes:
             for path in copied.glob(pattern):
                 path.write_text(re.sub(old, new, path.read_text()))
@@ -110,7 +131,10 @@ RETIRED = ("copier.yml", r"(?m)^    /LICENSE$", "    /LICENSE\n    /scripts/orig
     ],
 )
 def test_a_file_that_an_update_would_delete_is_found(
-    plant: Callable[..., Path], planted: dict[str, str], mistakes: list[tuple[str, str, str]], gone: set[str]
+    plant: Callable[..., Path],
+    planted: dict[str, str],
+    mistakes: list[tuple[str, str, str]],
+    gone: set[str],
 ) -> None:
     project = plant(*mistakes, **planted)
     before = contents(project)
@@ -131,7 +155,9 @@ def test_a_renamed_question_takes_the_old_answer_over(plant: Callable[..., Path]
     assert 'requires-python = ">=3.13"' in (project / "pyproject.toml").read_text()
 
 
-def test_without_that_guard_an_answer_that_is_no_choice_any_more_would_change(plant: Callable[..., Path]) -> None:
+def test_without_that_guard_an_answer_that_is_no_choice_any_more_would_change(
+    plant: Callable[..., Path],
+) -> None:
     project = plant(("copier.yml", '"3.12", ', ""), python_version="3.12")
     update(project)
     assert answers_of(project)["python_version"] == "3.11"
@@ -141,7 +167,13 @@ def test_without_that_guard_an_answer_that_is_no_choice_any_more_would_change(pl
 def repository(tmp_path: Path) -> Path:
     """A small repository of a template that can be released: what Copier reads, and a test in place of ours."""
     folder = tmp_path / "repository"
-    for name in ("docs/release.py", "CHANGELOG.md", "copier.yml", "template/a b.txt", "includes/b.txt"):
+    for name in (
+        "docs/release.py",
+        "CHANGELOG.md",
+        "copier.yml",
+        "template/a b.txt",
+        "includes/b.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("_subdirectory: template\n")
     shutil.copy(ROOT / "docs" / "release.py", folder / "docs")
@@ -167,12 +199,16 @@ def test_a_release_is_a_heading_a_bundle_and_a_tag(repository: Path, tmp_path: P
     (repository / "template" / "run.sh").write_text("echo\n")
     (repository / "template" / "run.sh").chmod(0o755)
     changelog = repository / "CHANGELOG.md"
-    changelog.write_text(changelog.read_text().replace("## 0.1.0", "## Unreleased\n\n- More.\n\n## 0.1.0"))
+    changelog.write_text(
+        changelog.read_text().replace("## 0.1.0", "## Unreleased\n\n- More.\n\n## 0.1.0")
+    )
     commit(repository)
     done = release(repository, "0.2.0")
     assert done.returncode == 0, done.stderr
     assert not git(repository, "status", "--porcelain")
-    assert re.search(r"## 0.2.0 \(\d{4}-\d\d-\d\d\)\n\n- More.\n\n## 0.1.0 \(", changelog.read_text())
+    assert re.search(
+        r"## 0.2.0 \(\d{4}-\d\d-\d\d\)\n\n- More.\n\n## 0.1.0 \(", changelog.read_text()
+    )
     assert git(repository, "cat-file", "-t", "v0.2.0").strip() == "tag"
     assert git(repository, "diff", "v0.2.0", "HEAD") == ""
 
@@ -183,33 +219,65 @@ def test_a_release_is_a_heading_a_bundle_and_a_tag(repository: Path, tmp_path: P
     assert git(rebuilt, "tag").split() == ["v0.1.0", "v0.2.0"]
     for tag in ("v0.1.0", "v0.2.0"):
         assert git(rebuilt, "cat-file", "-t", tag).strip() == "tag"
-        kept = git(repository, "ls-tree", "-r", tag, "CHANGELOG.md", "copier.yml", "includes", "template")
+        kept = git(
+            repository, "ls-tree", "-r", tag, "CHANGELOG.md", "copier.yml", "includes", "template"
+        )
         assert git(rebuilt, "ls-tree", "-r", tag) == kept
 
 
 @pytest.mark.parametrize(
     ("version", "spoil", "line"),
     [
-        ("1.0", "", '"1.0" is no version: it has three numbers, for instance make release VERSION=1.2.3.'),
-        ("", "", '"" is no version: it has three numbers, for instance make release VERSION=1.2.3.'),
-        ("v1.0.0", "", '"v1.0.0" is no version: it has three numbers, for instance make release VERSION=1.2.3.'),
+        (
+            "1.0",
+            "",
+            '"1.0" is no version: it has three numbers, for instance make release VERSION=1.2.3.',
+        ),
+        (
+            "",
+            "",
+            '"" is no version: it has three numbers, for instance make release VERSION=1.2.3.',
+        ),
+        (
+            "v1.0.0",
+            "",
+            '"v1.0.0" is no version: it has three numbers, for instance make release VERSION=1.2.3.',
+        ),
         ("0.9.0", "git tag v0.10.0", "0.9.0 does not come after v0.10.0, the newest release."),
-        ("0.1.0", "touch c", "There are changes that are not committed: commit them, or put them away with git stash."),
+        (
+            "0.1.0",
+            "touch c",
+            "There are changes that are not committed: commit them, or put them away with git stash.",
+        ),
         (
             "0.1.0",
             "sed -i s/Unreleased/0.0.9/ CHANGELOG.md && git commit -qam x",
             'CHANGELOG.md has nothing under "## Unreleased": write there what changes in a project.',
         ),
-        ("0.1.0", "touch bad && git add bad && git commit -qm x", "The tests fail, see above; nothing is released."),
+        (
+            "0.1.0",
+            "touch bad && git add bad && git commit -qm x",
+            "The tests fail, see above; nothing is released.",
+        ),
     ],
 )
-def test_a_release_that_cannot_be_changes_nothing(repository: Path, version: str, spoil: str, line: str) -> None:
+def test_a_release_that_cannot_be_changes_nothing(
+    repository: Path, version: str, spoil: str, line: str
+) -> None:
     subprocess.run(spoil, shell=True, cwd=repository, check=True)
-    before = git(repository, "log", "--format=%H"), git(repository, "tag"), git(repository, "status", "--porcelain")
+    before = (
+        git(repository, "log", "--format=%H"),
+        git(repository, "tag"),
+        git(repository, "status", "--porcelain"),
+    )
     done = release(repository, version)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {line}"
-    after = git(repository, "log", "--format=%H"), git(repository, "tag"), git(repository, "status", "--porcelain")
+    after = (
+        git(repository, "log", "--format=%H"),
+        git(repository, "tag"),
+        git(repository, "status", "--porcelain"),
+    )
     assert after == before
 
 

@@ -28,7 +28,8 @@ def test_the_first_logger_is_the_default_and_the_others_have_a_config(render: Re
     for other, first in itertools.combinations(LOGGERS, 2):
         project = render(loggers=[first, other])
         default, another = (
-            read(project, f"configs/{name}.yaml")["trainer"]["logger"] for name in ("default", f"logger/{other}")
+            read(project, f"configs/{name}.yaml")["trainer"]["logger"]
+            for name in ("default", f"logger/{other}")
         )
         assert (first == "csv" and default is False) or first in default["class_path"].lower()
         assert [path.stem for path in (project / "configs" / "logger").iterdir()] == [other]
@@ -42,16 +43,26 @@ def test_a_project_without_wandb_has_no_trace_of_it(default_project: Path) -> No
     answers = (default_project / ".copier-answers.yml").read_text()
     assert "loggers:\n- tensorboard" in answers
     for path in default_project.rglob("*"):
-        assert not path.is_file() or not re.search(rb"(?i)wandb|weights & biases", path.read_bytes()), path
+        assert not path.is_file() or not re.search(
+            rb"(?i)wandb|weights & biases", path.read_bytes()
+        ), path
 
 
 def test_without_git_hooks_there_is_no_trace_of_them(render: Render) -> None:
     project = render(git_hooks=False)
-    assert "pre-commit" not in (project / "README.md").read_text() + (project / "pyproject.toml").read_text()
+    assert (
+        "pre-commit"
+        not in (project / "README.md").read_text() + (project / "pyproject.toml").read_text()
+    )
 
 
 def test_names_and_addresses_reach_the_licence_and_the_packaging(render: Render) -> None:
-    project = render(user_name="Ada Lovelace", user_email="ada@example.org", project_name="数字", package_name="shuzi")
+    project = render(
+        user_name="Ada Lovelace",
+        user_email="ada@example.org",
+        project_name="数字",
+        package_name="shuzi",
+    )
     metadata = read(project, "pyproject.toml")["project"]
     assert metadata["authors"] == [{"name": "Ada Lovelace", "email": "ada@example.org"}]
     assert metadata["scripts"] == {"shuzi": "shuzi.__main__:main"}
@@ -75,7 +86,9 @@ def test_the_licence_is_named_and_its_text_is_there(render: Render, name: str) -
     text = (project / "LICENSE").read_text()
     spdx = "LicenseRef-Proprietary" if name == "Proprietary" else name
     assert read(project, "pyproject.toml")["project"]["license"] == spdx
-    assert ("Copyright (c) 2031 Ada Lovelace" in (project / "README.md").read_text()) == (name != "Unlicense")
+    assert ("Copyright (c) 2031 Ada Lovelace" in (project / "README.md").read_text()) == (
+        name != "Unlicense"
+    )
     if name in OFFICIAL:
         assert hashlib.md5(text.encode()).hexdigest() == OFFICIAL[name]
     elif name != "Unlicense":
@@ -86,7 +99,9 @@ def test_python_files_in_the_template_have_jinja_in_import_lines_alone() -> None
     for path in TEMPLATE.rglob("*.py*"):
         for line in path.read_text().splitlines():
             if "{{" in line or "{%" in line:
-                assert path.suffix == ".jinja" and re.match(r"from \{\{ package_name \}\}[\w.]* import ", line), line
+                assert path.suffix == ".jinja" and re.match(
+                    r"from \{\{ package_name \}\}[\w.]* import ", line
+                ), line
 
 
 def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> None:
@@ -106,10 +121,22 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
     git(project, "commit", "--quiet", "-m", "Mine")
 
     package = "src/{{package_name}}"
-    users = [".env.example", "README.md.jinja", "configs/model/simplenet.yaml.jinja", f"{package}/models/simplenet.py"]
+    users = [
+        ".env.example",
+        "README.md.jinja",
+        "configs/model/simplenet.yaml.jinja",
+        f"{package}/models/simplenet.py",
+    ]
     templates = [f"{package}/cli.py", f"{package}/data_modules/in_memory.py"]
-    for name in (*users, f"{package}/modules/classification.py", f"{package}/data_modules/mnist.py", *templates):
-        (origin / "template" / name).write_text("# new\n" + (origin / "template" / name).read_text())
+    for name in (
+        *users,
+        f"{package}/modules/classification.py",
+        f"{package}/data_modules/mnist.py",
+        *templates,
+    ):
+        (origin / "template" / name).write_text(
+            "# new\n" + (origin / "template" / name).read_text()
+        )
     git(origin, "commit", "--quiet", "--all", "-m", "New")
     git(origin, "tag", "-a", "v1000.0.0", "-m", "New")
     run_update(project, defaults=True, overwrite=True, quiet=True)
@@ -121,8 +148,20 @@ def test_no_update_loses_what_the_user_wrote(template: Path, tmp_path: Path) -> 
     assert (project / "README.md").read_text().endswith("Mine.\n")
 
 
-def test_the_message_after_the_copy_gives_commands_that_work(template: Path, tmp_path: Path) -> None:
-    copy = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", "datasets=[mnist]", str(template), "here"]
+def test_the_message_after_the_copy_gives_commands_that_work(
+    template: Path, tmp_path: Path
+) -> None:
+    copy = [
+        sys.executable,
+        "-m",
+        "copier",
+        "copy",
+        "--defaults",
+        "-d",
+        "datasets=[mnist]",
+        str(template),
+        "here",
+    ]
     message = subprocess.run(copy, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
     lines = re.findall(r"^  \S.*", message.replace("\\\n", ""), re.MULTILINE)
     commands = [" ".join(line.partition("(Windows")[0].split()) for line in lines]

@@ -16,7 +16,13 @@ import yaml
 from conftest import ROOT, Render
 
 SKLEARN = ROOT / ".venv" / "sklearn"
-MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml", "--trainer.enable_progress_bar=false")
+MLP = (
+    "-c",
+    "configs/data/digits.yaml",
+    "-c",
+    "configs/model/mlp.yaml",
+    "--trainer.enable_progress_bar=false",
+)
 SHORT = (*MLP, "--trainer.max_epochs=1", "--trainer.enable_model_summary=false")
 
 
@@ -35,7 +41,9 @@ def start(project: Path, *command: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
     pipe = subprocess.PIPE
     words = [sys.executable, *command]
-    return subprocess.Popen(words, cwd=project, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    return subprocess.Popen(
+        words, cwd=project, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
 
 
 def repeat(project: Path, *args: str) -> str:
@@ -56,7 +64,10 @@ def runs(project: Path, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]
     """Return config.yaml and run.json of each run of a name, in order."""
     directories = sorted(project.glob(f"logs/{name}/*"))
     return [
-        (yaml.safe_load((run / "config.yaml").read_text()), json.loads((run / "run.json").read_text()))
+        (
+            yaml.safe_load((run / "config.yaml").read_text()),
+            json.loads((run / "run.json").read_text()),
+        )
         for run in directories
     ]
 
@@ -65,9 +76,15 @@ def make(project: Path, name: str, run_id: str, acc: float, seed: int = 1, **opt
     """Write a finished run with this accuracy in testing, as `fit` leaves it."""
     run = project / "logs" / name / run_id
     run.mkdir(parents=True)
-    config = {"seed_everything": seed, "checkpoint": {"monitor": "val/acc", "mode": "max"}, "data": options}
+    config = {
+        "seed_everything": seed,
+        "checkpoint": {"monitor": "val/acc", "mode": "max"},
+        "data": options,
+    }
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    (run / "run.json").write_text(json.dumps({"status": "finished", "metrics": {"test/acc": acc}, "commands": []}))
+    (run / "run.json").write_text(
+        json.dumps({"status": "finished", "metrics": {"test/acc": acc}, "commands": []})
+    )
     (run / "metrics.csv").write_text(f"step,epoch,val/acc\n9,0,{acc - 0.1}\n19,1,{acc - 0.2}\n")
 
 
@@ -79,7 +96,11 @@ def test_seeds_are_trained_one_after_the_other_and_summed_up(project: Path) -> N
     head, row = output.splitlines()[-2:]
     assert head.split()[:3] == ["experiment", "runs", "best.val/acc"] and "test/acc" in head
     assert row.split()[:2] == ["exp1", "3"]
-    (found,) = [cell for cell in row.split("  ") if cell.strip().startswith(f"{mean(values):.3f}"[:4]) and "±" in cell]
+    (found,) = [
+        cell
+        for cell in row.split("  ")
+        if cell.strip().startswith(f"{mean(values):.3f}"[:4]) and "±" in cell
+    ]
     assert float(found.split("±")[1].split()[0]) == pytest.approx(stdev(values), rel=0.06)
 
 
@@ -92,12 +113,17 @@ def test_folds_are_disjoint_and_cover_the_training_set(project: Path) -> None:
 
 def test_seeds_and_folds_make_every_pair(project: Path) -> None:
     repeat(project, "--seeds=3,7", "--folds=2", *SHORT)
-    pairs = [(config["seed_everything"], config["data"]["init_args"]["fold"]) for config, _ in runs(project, "default")]
+    pairs = [
+        (config["seed_everything"], config["data"]["init_args"]["fold"])
+        for config, _ in runs(project, "default")
+    ]
     assert pairs == [(3, "1/2"), (3, "2/2"), (7, "1/2"), (7, "2/2")]
 
 
 def test_ctrl_c_ends_it_with_the_run_that_it_is_at(project: Path) -> None:
-    process = start(project, "-m", "my_project.repeat", "--seeds=1..3", *MLP, "--trainer.max_epochs=200")
+    process = start(
+        project, "-m", "my_project.repeat", "--seeds=1..3", *MLP, "--trainer.max_epochs=200"
+    )
     while not list(project.glob("logs/default/*/checkpoints/last.ckpt")):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
@@ -114,8 +140,14 @@ def test_ctrl_c_ends_it_with_the_run_that_it_is_at(project: Path) -> None:
         ((*MLP,), "--seeds or --folds is missing: what is to differ between the runs?"),
         (("--seeds=a", *MLP), "--seeds is a, but must be such as 1..5 or 3,7"),
         (("--seeds=2..1", *MLP), "--seeds is 2..1, but must be such as 1..5 or 3,7"),
-        (("--folds=1", *MLP), "fold is 1/1, but must be such as 2/5, which is the second of five parts"),
-        (("--seeds=1", *MLP, "--trainer.max_epoch=1"), "trainer.max_epoch is not a known key: did you mean"),
+        (
+            ("--folds=1", *MLP),
+            "fold is 1/1, but must be such as 2/5, which is the second of five parts",
+        ),
+        (
+            ("--seeds=1", *MLP, "--trainer.max_epoch=1"),
+            "trainer.max_epoch is not a known key: did you mean",
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_a_line(project: Path, args: tuple[str, ...], line: str) -> None:
@@ -133,7 +165,11 @@ def test_runs_of_other_configurations_have_rows_of_their_own(project: Path) -> N
     make(project, "exp1", "2025-1", 0.1, 1, batch_size=32)  # an older one of the same seed
     make(project, "exp2", "2026-1", 0.5)
     rows = summary(project).splitlines()[1:]
-    assert [row.split("  ")[0] for row in rows] == ["exp1 (data.batch_size=32)", "exp1 (data.batch_size=64)", "exp2"]
+    assert [row.split("  ")[0] for row in rows] == [
+        "exp1 (data.batch_size=32)",
+        "exp1 (data.batch_size=64)",
+        "exp2",
+    ]
     assert "0.850 ± 0.071 (0.215 to 1.485)" in rows[0], "t is 12.71 with one degree of freedom"
     assert rows[2].split() == ["exp2", "1", "0.4", "0.5"]
 

@@ -21,7 +21,10 @@ SKLEARN = ROOT / ".venv" / "sklearn"
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=8", *QUIET)
 LOGGERS = ("wandb", "comet", "mlflow", "tensorboard")  # the first is the default
-TABLES, PICTURES = ("classes.csv", "confusion.csv", "most_wrong.csv"), ("confusion.png", "most_wrong.png")
+TABLES, PICTURES = (
+    ("classes.csv", "confusion.csv", "most_wrong.csv"),
+    ("confusion.png", "most_wrong.png"),
+)
 MODULES = {
     "data_modules/named.py": """
         import torch
@@ -92,12 +95,19 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def counts(directory: Path) -> list[list[int]]:
-    return [[int(count) for count in list(row.values())[1:]] for row in rows(directory / "confusion.csv")]
+    return [
+        [int(count) for count in list(row.values())[1:]]
+        for row in rows(directory / "confusion.csv")
+    ]
 
 
 def execute(project: Path, code: str, *paths: Path) -> str:
     """Run Python code in a project, see it succeed, and return what it prints."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [project / "src", *paths])), "CUDA_VISIBLE_DEVICES": ""}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [project / "src", *paths])),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -125,10 +135,14 @@ def test_the_confusion_matrix_counts_the_predictions(project: Path) -> None:
     assert found == expected
     tested = json.loads((run(project, "exp1") / "run.json").read_text())["metrics"]["test/acc"]
     assert sum(found[i][i] for i in range(10)) / 360 == pytest.approx(tested)
-    assert {path.name for path in report(project, "exp1").iterdir()} == {*TABLES, *PICTURES}, "whole files alone"
+    assert {path.name for path in report(project, "exp1").iterdir()} == {*TABLES, *PICTURES}, (
+        "whole files alone"
+    )
 
 
-@pytest.mark.skipif(not SKLEARN.exists(), reason="`make test` installs scikit-learn to .venv/sklearn")
+@pytest.mark.skipif(
+    not SKLEARN.exists(), reason="`make test` installs scikit-learn to .venv/sklearn"
+)
 def test_the_numbers_of_the_classes_are_scikit_learns(project: Path) -> None:
     given = [int(row["class"]) for row in predicted(project)]
     assert len(set(given)) < 10, "a class that is never predicted has no precision"
@@ -150,18 +164,33 @@ def test_the_numbers_of_the_classes_are_scikit_learns(project: Path) -> None:
 
 def test_the_most_wrong_come_first(project: Path) -> None:
     expected = [
-        (float(row[f"p{label}"]), int(row["id"]), label, int(row["class"]), float(row[f"p{row['class']}"]))
+        (
+            float(row[f"p{label}"]),
+            int(row["id"]),
+            label,
+            int(row["class"]),
+            float(row[f"p{row['class']}"]),
+        )
         for label, row in zip(labels(project), predicted(project), strict=True)
         if label != int(row["class"])
     ]
     assert len(expected) > 25
     names = ("p_true", "id", "true", "predicted", "p_predicted")
-    found = [tuple(float(row[name]) for name in names) for row in rows(report(project, "exp1") / "most_wrong.csv")]
+    found = [
+        tuple(float(row[name]) for name in names)
+        for row in rows(report(project, "exp1") / "most_wrong.csv")
+    ]
     assert found == sorted(expected)[:25]
 
 
 def test_the_images_are_those_of_the_dataset_with_their_classes(project: Path) -> None:
-    fit(project, *DIGITS, "--name=named", "--data=my_project.data_modules.named.Named", "--trainer.logger=false")
+    fit(
+        project,
+        *DIGITS,
+        "--name=named",
+        "--data=my_project.data_modules.named.Named",
+        "--trainer.logger=false",
+    )
     directory = report(project, "named")
     names = ["零", "one", "two", "three", "four", "five", "six", "seven", "eight", 'a name, "9"']
     for name in ("confusion.csv", "classes.csv"):
@@ -181,9 +210,16 @@ def test_the_images_are_those_of_the_dataset_with_their_classes(project: Path) -
         with Image.open(report(project, name) / "most_wrong.png") as picture:
             for place in (0, 1, 7, 24):  # five in a row, of 28 by 28 pixels, each four by four
                 left, top = 12 + place % 5 * 140, 28 + place // 5 * 180
-                image = picture.crop((left, top, left + 112, top + 112)).resize((28, 28), Image.Resampling.NEAREST)
+                image = picture.crop((left, top, left + 112, top + 112)).resize(
+                    (28, 28), Image.Resampling.NEAREST
+                )
                 pixels = list(image.tobytes())
-                assert pixels[::3] == pixels[1::3] == pixels[2::3] == originals[int(wrong[place]["id"])], (name, place)
+                assert (
+                    pixels[::3]
+                    == pixels[1::3]
+                    == pixels[2::3]
+                    == originals[int(wrong[place]["id"])]
+                ), (name, place)
 
 
 def test_images_without_a_mean_fill_the_range(project: Path) -> None:
@@ -223,9 +259,13 @@ def test_many_classes_and_any_names_can_be_drawn(project: Path, tmp_path: Path) 
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
             assert max(picture.size) < 1500
-            assert (33, 102, 172) in {colour for _, colour in picture.getcolors(2**24) or []}, "blue is right"
+            assert (33, 102, 172) in {colour for _, colour in picture.getcolors(2**24) or []}, (
+                "blue is right"
+            )
     for count in (10, 100, 1500):
-        sizes = {kind: Image.open(tmp_path / f"{kind}{count}.png").size for kind in ("short", "long")}
+        sizes = {
+            kind: Image.open(tmp_path / f"{kind}{count}.png").size for kind in ("short", "long")
+        }
         assert (sizes["short"] != sizes["long"]) == (count < 1500), "no room for names"
 
 
@@ -247,11 +287,17 @@ def test_what_is_no_classification_has_no_report(project: Path) -> None:
 def test_rows_of_a_table_have_no_pictures(project: Path) -> None:
     (project / "data").mkdir(exist_ok=True)
     table = project / "data" / "kinds.csv"
-    table.write_text("a,b,kind\n" + "".join(f"{i * 7 % 10},{i * 3 % 4},{'xyz'[i % 3]}\n" for i in range(300)))
+    table.write_text(
+        "a,b,kind\n" + "".join(f"{i * 7 % 10},{i * 3 % 4},{'xyz'[i % 3]}\n" for i in range(300))
+    )
     data = ("-c", "configs/data/csv_table.yaml", "--data.target=kind", "--data.file=data/kinds.csv")
     fit(project, *data, "-c", "configs/model/mlp.yaml", "--name=table", "--trainer.logger=false")
     assert {path.name for path in report(project, "table").iterdir()} == {*TABLES, "confusion.png"}
-    assert [row["class"] for row in rows(report(project, "table") / "classes.csv")] == ["x", "y", "z"]
+    assert [row["class"] for row in rows(report(project, "table") / "classes.csv")] == [
+        "x",
+        "y",
+        "z",
+    ]
     assert rows(report(project, "table") / "most_wrong.csv")
 
 
@@ -259,7 +305,10 @@ def test_where_nothing_is_wrong_the_pictures_of_before_are_gone(project: Path) -
     fit(project, *DIGITS, "--name=perfect", "--trainer.logger=false")
     assert (report(project, "perfect") / "most_wrong.png").exists()
     succeed(project, "test", "--run=perfect", "--model=my_project.modules.own.Perfect", *QUIET)
-    assert {path.name for path in report(project, "perfect").iterdir()} == {*TABLES, "confusion.png"}
+    assert {path.name for path in report(project, "perfect").iterdir()} == {
+        *TABLES,
+        "confusion.png",
+    }
     assert not rows(report(project, "perfect") / "most_wrong.csv")
     assert {row["recall"] for row in rows(report(project, "perfect") / "classes.csv")} == {"1.0"}
 
@@ -271,7 +320,14 @@ def test_a_test_of_its_own_reports_on_what_it_saw(project: Path) -> None:
     for verb in ("fit", "test"):
         succeed(project, verb, "--run=later", *QUIET, "--trainer.fast_dev_run=true")
     assert not report(project, "later").exists()
-    output = succeed(project, "test", "--run=later", "--trainer.limit_test_batches=2", "--data.batch_size=50", *QUIET)
+    output = succeed(
+        project,
+        "test",
+        "--run=later",
+        "--trainer.limit_test_batches=2",
+        "--data.batch_size=50",
+        *QUIET,
+    )
     assert f"Report: logs/later/{run(project, 'later').name}/report" in output
     assert sum(map(sum, counts(report(project, "later")))) == 100
     succeed(project, "test", "--run=later", "--trainer.callbacks=[]", "--name=later", *QUIET)
@@ -281,14 +337,31 @@ def test_a_test_of_its_own_reports_on_what_it_saw(project: Path) -> None:
 def test_several_processes_report_as_one_does(project: Path) -> None:
     shutil.copytree(run(project, "exp1"), project / "logs" / "several" / "20261123-182344-518074a3")
     shutil.rmtree(report(project, "several"))
-    several = ("-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2", *QUIET)
-    command = [sys.executable, "src/main.py", "test", "--run=several", *several, "--data.batch_size=32"]
+    several = (
+        "-c",
+        "configs/trainer/ddp.yaml",
+        "--trainer.accelerator=cpu",
+        "--trainer.devices=2",
+        *QUIET,
+    )
+    command = [
+        sys.executable,
+        "src/main.py",
+        "test",
+        "--run=several",
+        *several,
+        "--data.batch_size=32",
+    ]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and (done.stdout + done.stderr).count("Report: ") == 1, done.stdout + done.stderr
+    assert done.returncode == 0 and (done.stdout + done.stderr).count("Report: ") == 1, (
+        done.stdout + done.stderr
+    )
     one, other = report(project, "exp1"), report(project, "several")
     for name in ("classes.csv", "confusion.csv", *PICTURES):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    for expected, found in zip(rows(one / "most_wrong.csv"), rows(other / "most_wrong.csv"), strict=True):
+    for expected, found in zip(
+        rows(one / "most_wrong.csv"), rows(other / "most_wrong.csv"), strict=True
+    ):
         assert [expected[name] for name in ("id", "true", "predicted")] == [
             found[name] for name in ("id", "true", "predicted")
         ]
@@ -302,15 +375,22 @@ def logged(directory: Path, logger: str) -> dict[str, bytes]:
     if logger == "tensorboard":
         events = EventAccumulator(str(directory))
         events.Reload()
-        found = {name: events.Images(name)[-1].encoded_image_string for name in events.Tags()["images"]}
+        found = {
+            name: events.Images(name)[-1].encoded_image_string for name in events.Tags()["images"]
+        }
     elif logger == "wandb":
         for path in directory.glob("wandb/offline-run-*/files/media/images/test/*.png"):
             found[f"test/{re.sub('_[0-9]+_.*', '', path.name)}"] = path.read_bytes()
     elif logger == "comet":
         for path in directory.glob("comet/*/*.zip"):
             with zipfile.ZipFile(path) as archive:
-                messages = [json.loads(line)["payload"] for line in archive.read("messages.json").splitlines()]
-                pictures = [message for message in messages if message.get("upload_type") == "visualization"]
+                messages = [
+                    json.loads(line)["payload"]
+                    for line in archive.read("messages.json").splitlines()
+                ]
+                pictures = [
+                    message for message in messages if message.get("upload_type") == "visualization"
+                ]
                 for one in pictures:
                     found[one["additional_params"]["figName"]] = archive.read(one["file_path"])
     else:
@@ -320,12 +400,15 @@ def logged(directory: Path, logger: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("logger", "at_once"), [*((logger, True) for logger in LOGGERS), ("tensorboard", False), ("wandb", False)]
+    ("logger", "at_once"),
+    [*((logger, True) for logger in LOGGERS), ("tensorboard", False), ("wandb", False)],
 )
 def test_a_logger_gets_the_pictures(project: Path, logger: str, at_once: bool) -> None:
     name = f"{logger}-{at_once}"
     config = ("-c", f"configs/logger/{logger}.yaml") * (logger != LOGGERS[0])
-    output = succeed(project, "fit", *DIGITS, *SHORT, *config, f"--name={name}", f"--test_after_fit={at_once}")
+    output = succeed(
+        project, "fit", *DIGITS, *SHORT, *config, f"--name={name}", f"--test_after_fit={at_once}"
+    )
     if not at_once:
         assert not logged(run(project, name), logger)
         output = succeed(project, "test", f"--run={name}", *QUIET)
@@ -333,7 +416,10 @@ def test_a_logger_gets_the_pictures(project: Path, logger: str, at_once: bool) -
     found = logged(run(project, name), logger)
     assert found.keys() == {"test/confusion", "test/most_wrong"}
     for key, content in found.items():
-        with Image.open(io.BytesIO(content)) as one, Image.open(report(project, name) / f"{key[5:]}.png") as other:
+        with (
+            Image.open(io.BytesIO(content)) as one,
+            Image.open(report(project, name) / f"{key[5:]}.png") as other,
+        ):
             assert one.tobytes() == other.tobytes()
 
 

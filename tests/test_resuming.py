@@ -172,8 +172,15 @@ for name, commands in walk.items():
     Path(f"{name}.codes").write_text(json.dumps(codes))
 """
 
-QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false")
-DATA = ("--data=my_project.data_modules.stream.NoisyDataModule", "--model=my_project.modules.own.OwnModule")
+QUIET = (
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.logger=false",
+)
+DATA = (
+    "--data=my_project.data_modules.stream.NoisyDataModule",
+    "--model=my_project.modules.own.OwnModule",
+)
 BASE = (
     "fit",
     *DATA,
@@ -278,9 +285,16 @@ def walked(project: Path) -> Path:
     for cell in CELLS:
         how, batch, schedule, training = cell
         options = [*BASE, *TRAININGS[training], *SCHEDULES[schedule]]
-        walk[label("whole", schedule, training)] = [[*options, f"--name={label('whole', schedule, training)}"]]
+        walk[label("whole", schedule, training)] = [
+            [*options, f"--name={label('whole', schedule, training)}"]
+        ]
         name = label(*cell)
-        resume = ["fit", f"--run={name}", *QUIET, f"--trainer.callbacks={plain_callbacks(training)}"]
+        resume = [
+            "fit",
+            f"--run={name}",
+            *QUIET,
+            f"--trainer.callbacks={plain_callbacks(training)}",
+        ]
         if how == "max_steps":
             resume.append("--trainer.max_steps=-1")
             options.remove("--trainer.max_epochs=3")
@@ -326,23 +340,36 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=[label(*cell) for cell in CELLS])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(walked: Path, cell: tuple[str, int, str, str]) -> None:
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    walked: Path, cell: tuple[str, int, str, str]
+) -> None:
     how, _, schedule, training = cell
     name, whole = label(*cell), label("whole", schedule, training)
     codes = {"SIGTERM": 143, "SIGINT": 143, "SIGKILL": -9, "exception": 1}
     log = (walked / f"{name}.log").read_text()
-    assert json.loads((walked / f"{whole}.codes").read_text()) == [0], (walked / f"{whole}.log").read_text()
+    assert json.loads((walked / f"{whole}.codes").read_text()) == [0], (
+        walked / f"{whole}.log"
+    ).read_text()
     assert json.loads((walked / f"{name}.codes").read_text()) == [codes.get(how, 0), 0], log
     assert "Warning" not in log
     ended, expected = (directory(walked, run) for run in (name, whole))
     end, expected_end = (load(run / "checkpoints" / "last.ckpt") for run in (ended, expected))
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "random"):
+    for part in (
+        "state_dict",
+        "optimizer_states",
+        "lr_schedulers",
+        "global_step",
+        "epoch",
+        "random",
+    ):
         assert same(end[part], expected_end[part]), part
     assert (ended / "metrics.csv").read_text() == (expected / "metrics.csv").read_text()
     for best in (end, expected_end):
         for key in [key for key in best["callbacks"] if "Checkpoint" in key]:
             best["callbacks"][key] = best["callbacks"][key]["best_model_score"]
-    ours = {key: value for key, value in end["callbacks"].items() if key in expected_end["callbacks"]}
+    ours = {
+        key: value for key, value in end["callbacks"].items() if key in expected_end["callbacks"]
+    }
     assert same(ours, expected_end["callbacks"])
 
 
@@ -388,7 +415,13 @@ def test_other_arguments_of_a_schedule_are_used(project: Path) -> None:
 
 
 def test_another_optimizer_starts_without_state(project: Path) -> None:
-    fit(project, "optimizer", "--trainer.max_epochs=1", *SCHEDULES["onecycle"], "--trainer.max_epochs=2")
+    fit(
+        project,
+        "optimizer",
+        "--trainer.max_epochs=1",
+        *SCHEDULES["onecycle"],
+        "--trainer.max_epochs=2",
+    )
     changed = ("--model.optimizer=SGD", "--model.optimizer.lr=0.01", "--model.lr_scheduler=null")
     output = resume(project, "optimizer", "--trainer.max_epochs=3", *changed)
     assert "Optimizer: SGD replaces AdamW and starts without state" in output
@@ -399,10 +432,17 @@ def test_within_an_epoch_another_batch_size_is_refused(project: Path) -> None:
     fit(project, "batches", "--trainer.max_steps=11", *SCHEDULES["constant"])
     changed = ("--trainer.max_steps=-1", "--data.batch_size=16")
     line = fail(project, "fit", "--run=batches", *QUIET, *changed)
-    assert "batch_size" in line and "is 16, but 32 in the epoch in which this checkpoint was saved" in line
+    assert (
+        "batch_size" in line
+        and "is 16, but 32 in the epoch in which this checkpoint was saved" in line
+    )
 
 
-EARLY = ("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss", "--trainer.callbacks.mode=max")
+EARLY = (
+    "--trainer.callbacks+=EarlyStopping",
+    "--trainer.callbacks.monitor=val/loss",
+    "--trainer.callbacks.mode=max",
+)
 
 
 def test_the_patience_that_is_given_counts(project: Path) -> None:
@@ -421,25 +461,39 @@ def test_a_finished_run_says_what_trains_longer(project: Path) -> None:
     assert line in resume(project, "finished")
     fit(project, "cycle", "--trainer.max_epochs=1", *SCHEDULES["onecycle"])
     output = resume(project, "cycle")
-    assert "Nothing left to do: 1 of 1 epochs. OneCycleLR cannot be made longer: --trainer.max_epochs 2" in output
+    assert (
+        "Nothing left to do: 1 of 1 epochs. OneCycleLR cannot be made longer: --trainer.max_epochs 2"
+        in output
+    )
     resume(project, "cycle", "--trainer.max_epochs=2", "--model.lr_scheduler=null")
     assert rate(project, "cycle") == 0.01
 
 
 def test_a_learning_rate_beside_a_schedule_that_sets_it_is_told(project: Path) -> None:
-    output = fit(project, "told", "--trainer.fast_dev_run=true", *SCHEDULES["onecycle"], "--model.optimizer.lr=5")
+    output = fit(
+        project,
+        "told",
+        "--trainer.fast_dev_run=true",
+        *SCHEDULES["onecycle"],
+        "--model.optimizer.lr=5",
+    )
     assert "optimizer.lr is 5.0, but has no effect: OneCycleLR sets the learning rate" in output
     assert "--model.lr_scheduler.max_lr changes it" in output
 
 
-STREAM_DATA = ("--data=my_project.data_modules.stream.StreamDataModule", "--model=my_project.modules.own.OwnModule")
+STREAM_DATA = (
+    "--data=my_project.data_modules.stream.StreamDataModule",
+    "--model=my_project.modules.own.OwnModule",
+)
 
 
 def test_a_schedule_without_a_length_names_max_steps(project: Path) -> None:
     options = ("--checkpoint.monitor=val/loss", "--checkpoint.mode=min", *SCHEDULES["onecycle"])
     line = fail(project, "fit", *STREAM_DATA, *QUIET, *options, "--name=stream")
     assert "the training data have no length: set trainer.max_steps" in line
-    succeed(project, "fit", *STREAM_DATA, *QUIET, *options, "--name=stream", "--trainer.max_steps=3")
+    succeed(
+        project, "fit", *STREAM_DATA, *QUIET, *options, "--name=stream", "--trainer.max_steps=3"
+    )
 
 
 def test_a_loader_that_cannot_skip_is_told(project: Path) -> None:

@@ -72,7 +72,9 @@ HOOKS = {
     "test": ["setup", "on_test_start", "on_test_batch_end", "on_test_end"],
     "predict": ["on_predict_start", "on_predict_batch_end"],
 }
-TROUBLES = [(command, hook, event) for command, hooks in HOOKS.items() for hook in hooks for event in EVENTS]
+TROUBLES = [
+    (command, hook, event) for command, hooks in HOOKS.items() for hook in hooks for event in EVENTS
+]
 
 
 @pytest.mark.parametrize(("command", "hook", "event"), TROUBLES)
@@ -82,12 +84,16 @@ def test_an_evaluation_that_ends_badly_changes_its_entry_in_the_record_alone(
     before = contents(project)
     trouble = "--trainer.callbacks+=my_project.callbacks.trouble.Trouble"
     done = run(project, command, "--run=e", trouble, HOOK=hook, TROUBLE=event)
-    assert done.returncode != 0 or event == "SIGTERM"  # after which an evaluation may still be finished
+    assert (
+        done.returncode != 0 or event == "SIGTERM"
+    )  # after which an evaluation may still be finished
     after = contents(project)
     changed = {name for name in before if after[name] != before[name]}
     assert changed <= {"run.json"}
     added = after.keys() - before.keys()
-    assert all(name.startswith(("lightning_logs", "events.", "predictions")) for name in added), added
+    assert all(name.startswith(("lightning_logs", "events.", "predictions")) for name in added), (
+        added
+    )
     record, old = json.loads(after["run.json"]), json.loads(before["run.json"])
     assert record["status"] == old["status"] == "finished"
     assert record["metrics"] == old["metrics"]
@@ -122,22 +128,34 @@ def test_the_files_of_a_csv_logger_survive_every_later_command(project: Path) ->
 def test_a_line_says_that_a_run_has_no_provenance(project: Path) -> None:
     (project / "scripts" / "origin.py").unlink()
     output = succeed(project, "fit", *DIGITS, *QUICK, "--name=nowhere", "--trainer.logger=false")
-    assert "scripts/origin.py is missing or failed: run.json will not say where the run comes from" in output
+    assert (
+        "scripts/origin.py is missing or failed: run.json will not say where the run comes from"
+        in output
+    )
 
 
 def is_mounted(folder: Path, size: str) -> bool:
     """Mount a small file system of memory on a folder, and return whether that is permitted here."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+    return (
+        shutil.which("mount") is not None
+        and subprocess.run(command, capture_output=True).returncode == 0
+    )
 
 
-def test_a_full_disk_ends_in_a_line_and_leaves_no_half_checkpoint(project: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_in_a_line_and_leaves_no_half_checkpoint(
+    project: Path, tmp_path: Path
+) -> None:
     logs = tmp_path / "small"
     logs.mkdir()
     if not is_mounted(logs, "250k"):
         pytest.skip("file systems cannot be mounted here")
     try:
-        options = ("--trainer.max_epochs=3", "--trainer.logger=false", f"--trainer.default_root_dir={logs}")
+        options = (
+            "--trainer.max_epochs=3",
+            "--trainer.logger=false",
+            f"--trainer.default_root_dir={logs}",
+        )
         done = run(project, "fit", *DIGITS, *QUICK, *options, "--name=full")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr, done.stderr
@@ -156,7 +174,15 @@ def test_a_full_temporary_folder_does_not_end_training(project: Path, tmp_path: 
         pytest.skip("file systems cannot be mounted here")
     try:
         (temporary / "full").write_bytes(b"0" * 4096)
-        command = [sys.executable, "src/main.py", "fit", *DIGITS, *QUICK, "--name=t", "--trainer.logger=false"]
+        command = [
+            sys.executable,
+            "src/main.py",
+            "fit",
+            *DIGITS,
+            *QUICK,
+            "--name=t",
+            "--trainer.logger=false",
+        ]
         env = {**os.environ, "TMPDIR": str(temporary), "CUDA_VISIBLE_DEVICES": ""}
         subprocess.run(command, cwd=project, env=env, check=True, capture_output=True)
     finally:

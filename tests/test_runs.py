@@ -24,7 +24,11 @@ import torch
 import yaml
 from conftest import Render, Server, fail, git, succeed
 
-DATA = ("--data=my_project.data_modules.noisy.NoisyDataModule", "-c", "configs/model/simplenet.yaml")
+DATA = (
+    "--data=my_project.data_modules.noisy.NoisyDataModule",
+    "-c",
+    "configs/model/simplenet.yaml",
+)
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SHORT = ("--trainer.limit_train_batches=3", "--trainer.log_every_n_steps=1", *QUIET)
 STEPS = ("--model.lr_scheduler=null",)  # so that the training may be prolonged
@@ -144,14 +148,20 @@ def stop(
     return warm.wait()
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_weights(warm: Server, noisy: Path, whole: Path) -> None:
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
+    warm: Server, noisy: Path, whole: Path
+) -> None:
     moments, kills, number = random.Random(0), 0, 0
     while kills < KILLS:
         number += 1
         command, noted = ["fit", *LONG, f"--name=killed{number}"], 0
         while True:
             wait = moments.uniform(0.2, 2.5) if kills < KILLS else 1000
-            done = stop(warm, noisy, wait, signal.SIGKILL, *command) if wait < 1000 else conftest.run(noisy, *command)
+            done = (
+                stop(warm, noisy, wait, signal.SIGKILL, *command)
+                if wait < 1000
+                else conftest.run(noisy, *command)
+            )
             if done.returncode != -signal.SIGKILL:
                 break
             kills += 1
@@ -161,7 +171,9 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(warm: Server,
         (directory,) = [path.parent for path in noisy.glob(f"logs/killed{number}/*/config.yaml")]
         assert_same(whole, directory)
         assert record(directory)["status"] == "finished"
-        assert [entry["status"] for entry in record(directory)["commands"]].count("running") <= noted
+        assert [entry["status"] for entry in record(directory)["commands"]].count(
+            "running"
+        ) <= noted
     print(f"{kills} kills of {number} runs")
 
 
@@ -191,7 +203,9 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
             time.sleep(0.01)
         time.sleep(0.3)
     assert warm.wait().returncode == 0
-    assert stopped == sorted(stopped) and any(steps % 40 for steps in stopped), "all at the end of an epoch"
+    assert stopped == sorted(stopped) and any(steps % 40 for steps in stopped), (
+        "all at the end of an epoch"
+    )
     assert_same(whole, directory)
     assert record(directory)["status"] == "finished"
 
@@ -220,11 +234,20 @@ def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
     project: Path, signum: signal.Signals, step: int, saved: int
 ) -> None:
     (project / "src" / "my_project" / "callbacks" / "signal.py").write_text(SIGNAL)
-    group = ("--trainer.accumulate_grad_batches=3", "--trainer.limit_train_batches=10", "--trainer.log_every_n_steps=1")
+    group = (
+        "--trainer.accumulate_grad_batches=3",
+        "--trainer.limit_train_batches=10",
+        "--trainer.log_every_n_steps=1",
+    )
     options = (*DATA, *QUIET, *group, "--trainer.max_epochs=3")
     succeed(project, "fit", *options, "--name=never")
-    own = ("--trainer.callbacks+=my_project.callbacks.signal.Signal", f"--trainer.callbacks.signum={int(signum)}")
-    done = conftest.run(project, "fit", *options, "--name=part", *own, f"--trainer.callbacks.step={step}")
+    own = (
+        "--trainer.callbacks+=my_project.callbacks.signal.Signal",
+        f"--trainer.callbacks.signum={int(signum)}",
+    )
+    done = conftest.run(
+        project, "fit", *options, "--name=part", *own, f"--trainer.callbacks.step={step}"
+    )
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     (never,), (part,) = (runs(project, name) for name in ("never", "part"))
     progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
@@ -236,7 +259,9 @@ def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
 
 def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> None:
     module = project / "src" / "my_project" / "data_modules" / "noisy.py"
-    module.write_text(NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n")
+    module.write_text(
+        NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n"
+    )
     done = conftest.run(project, "fit", *DATA, *SHORT, "--name=never")
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert not (project / "logs" / "never").exists()
@@ -246,15 +271,26 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> N
 def test_schedules_go_on_as_if_never_stopped(project: Path, schedule: str) -> None:
     schedulers = {
         "epoch": ("torch.optim.lr_scheduler.StepLR", "--model.lr_scheduler.step_size=1"),
-        "plateau": ("torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.patience=0"),
+        "plateau": (
+            "torch.optim.lr_scheduler.ReduceLROnPlateau",
+            "--model.lr_scheduler.patience=0",
+        ),
     }
     name, argument = schedulers[schedule]
-    options = f"--model.lr_scheduler={name}", argument, "--checkpoint.monitor=val/loss", "--checkpoint.mode=max"
+    options = (
+        f"--model.lr_scheduler={name}",
+        argument,
+        "--checkpoint.monitor=val/loss",
+        "--checkpoint.mode=max",
+    )
     never = fit(project, "--name=never", "--trainer.max_epochs=4", *options)
     part = fit(project, "--name=part", "--trainer.max_epochs=2", *options)
     succeed(project, "fit", "--run=part", "--trainer.max_epochs=4", *QUIET)
     assert_same(never, part)
-    rates = [load(directory)["optimizer_states"][0]["param_groups"][0]["lr"] for directory in (never, part)]
+    rates = [
+        load(directory)["optimizer_states"][0]["param_groups"][0]["lr"]
+        for directory in (never, part)
+    ]
     assert rates[0] == rates[1] < 0.001, "it has been reduced"
 
 
@@ -274,7 +310,9 @@ def test_a_full_disk_leaves_the_checkpoint_before(project: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "File too large" in done.stderr
     assert (directory / "checkpoints" / "last.ckpt").read_bytes() == before
-    assert record(directory)["status"] == "failed" and "File too large" in record(directory)["error"]
+    assert (
+        record(directory)["status"] == "failed" and "File too large" in record(directory)["error"]
+    )
     succeed(project, "fit", "--run=full", "--trainer.max_epochs=2", *QUIET)
     assert load(directory)["epoch"] == 1
     names = {path.name for path in (directory / "checkpoints").iterdir()}
@@ -305,10 +343,18 @@ def test_what_was_best_stays_where_the_project_is_moved(project: Path, tmp_path:
 @pytest.mark.parametrize("option", ["--trainer.max_epochs=9", "--trainer.precision=bf16-mixed"])
 def test_a_run_that_does_not_go_on_stays_as_it_is(project: Path, option: str) -> None:
     directory = fit(project, "--name=kept", "--trainer.max_epochs=1")
-    kept = [(directory / name).read_text() for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")]
+    kept = [
+        (directory / name).read_text()
+        for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")
+    ]
     (project / "README.md").write_text("Changed\n")
-    conftest.run(project, "fit", "--run=kept", option)  # a longer schedule is refused; all has been trained
-    there = [(directory / name).read_text() for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")]
+    conftest.run(
+        project, "fit", "--run=kept", option
+    )  # a longer schedule is refused; all has been trained
+    there = [
+        (directory / name).read_text()
+        for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")
+    ]
     assert there == kept
     succeed(project, "test", "--name=kept", *DATA, *QUIET)
 
@@ -321,11 +367,15 @@ def test_another_runs_best_is_not_the_new_runs(project: Path) -> None:
     assert load(second, "best")["epoch"] > 1
 
 
-def test_a_checkpoint_with_more_than_plain_data_is_gone_on_with_if_that_is_allowed(project: Path) -> None:
+def test_a_checkpoint_with_more_than_plain_data_is_gone_on_with_if_that_is_allowed(
+    project: Path,
+) -> None:
     (project / "src" / "my_project" / "callbacks" / "words.py").write_text(WORDS)
     words = "--trainer.callbacks+=my_project.callbacks.words.Words"
     fit(project, *STEPS, "--name=words", "--trainer.max_epochs=2", words)
-    output = succeed(project, "fit", "--run=words", "--weights_only=false", "--trainer.max_epochs=3")
+    output = succeed(
+        project, "fit", "--run=words", "--weights_only=false", "--trainer.max_epochs=3"
+    )
     assert "damaged" not in output
     (directory,) = runs(project, "words")
     saved = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=False)
@@ -336,7 +386,9 @@ def test_a_command_that_fails_leaves_the_users_empty_folders(noisy: Path, tmp_pa
     (tmp_path / "mine" / "results").mkdir(parents=True)
     root = f"--trainer.default_root_dir={tmp_path / 'mine' / 'results'}"
     fail(noisy, "fit", *DATA, *SHORT, root, "--ckpt_path=nope.ckpt")
-    assert (tmp_path / "mine" / "results").is_dir() and not list((tmp_path / "mine" / "results").iterdir())
+    assert (tmp_path / "mine" / "results").is_dir() and not list(
+        (tmp_path / "mine" / "results").iterdir()
+    )
 
 
 def test_an_error_is_recorded(project: Path) -> None:
@@ -361,7 +413,9 @@ def test_an_error_is_recorded(project: Path) -> None:
 def exp1(noisy: Path) -> Path:
     """The directory of the newer of two short runs. Tests read it, and run what changes nothing but its record."""
     for seed in (1, 2):
-        directory = fit(noisy, "--name=exp1", f"--seed_everything={seed}", "--trainer.max_epochs=1", *STEPS)
+        directory = fit(
+            noisy, "--name=exp1", f"--seed_everything={seed}", "--trainer.max_epochs=1", *STEPS
+        )
     return directory
 
 
@@ -381,26 +435,47 @@ def test_a_run_is_named_by_directory_id_or_name(noisy: Path, exp1: Path, verb: s
         assert told(output, "Run directory") == place
     from_inside = succeed(noisy, verb, "--run", ".", *QUIET, cwd=exp1)
     assert told(from_inside, "Checkpoint") == "checkpoints/best.ckpt"
-    assert told(succeed(noisy, verb, f"--run={place}", "--ckpt_path=last", *QUIET), "Checkpoint").endswith("last.ckpt")
+    assert told(
+        succeed(noisy, verb, f"--run={place}", "--ckpt_path=last", *QUIET), "Checkpoint"
+    ).endswith("last.ckpt")
 
 
 def test_last_is_the_newest_of_all_names(project: Path) -> None:
-    first, second = (fit(project, f"--name={name}", "--trainer.max_epochs=1") for name in ("b", "a"))
-    assert told(succeed(project, "test", "--run=last", *QUIET), "Run directory") == str(second.relative_to(project))
-    assert told(succeed(project, "test", "--run=b", *QUIET), "Run directory") == str(first.relative_to(project))
+    first, second = (
+        fit(project, f"--name={name}", "--trainer.max_epochs=1") for name in ("b", "a")
+    )
+    assert told(succeed(project, "test", "--run=last", *QUIET), "Run directory") == str(
+        second.relative_to(project)
+    )
+    assert told(succeed(project, "test", "--run=b", *QUIET), "Run directory") == str(
+        first.relative_to(project)
+    )
 
 
-def test_configs_and_options_override_the_saved_config(noisy: Path, exp1: Path, tmp_path: Path) -> None:
+def test_configs_and_options_override_the_saved_config(
+    noisy: Path, exp1: Path, tmp_path: Path
+) -> None:
     (tmp_path / "more.yaml").write_text("data: {init_args: {batch_size: 50, val_size: 70}}\n")
-    options = ["--run=exp1", "-c", str(tmp_path / "more.yaml"), "--data.batch_size=60", "--print_config"]
+    options = [
+        "--run=exp1",
+        "-c",
+        str(tmp_path / "more.yaml"),
+        "--data.batch_size=60",
+        "--print_config",
+    ]
     result = yaml.safe_load(succeed(noisy, "fit", *options))
-    assert result["data"]["init_args"] == config(exp1)["data"]["init_args"] | {"batch_size": 60, "val_size": 70}
+    assert result["data"]["init_args"] == config(exp1)["data"]["init_args"] | {
+        "batch_size": 60,
+        "val_size": 70,
+    }
     assert result["seed_everything"] == 2 and result["trainer"]["max_epochs"] == 1
 
 
 def test_local_and_default_configs_are_left_to_new_runs(project: Path) -> None:
     directory = fit(project, "--name=old", "--trainer.max_epochs=1", *STEPS)
-    (project / "configs" / "local.yaml").write_text("trainer: {max_epochs: 9}\nseed_everything: 9\n")
+    (project / "configs" / "local.yaml").write_text(
+        "trainer: {max_epochs: 9}\nseed_everything: 9\n"
+    )
     result = yaml.safe_load(succeed(project, "fit", "--run=old", "--print_config"))
     assert (result["trainer"]["max_epochs"], result["seed_everything"]) == (1, 42)
     assert config(directory)["seed_everything"] == 42
@@ -408,27 +483,40 @@ def test_local_and_default_configs_are_left_to_new_runs(project: Path) -> None:
 
 def test_what_a_resumed_run_was_given_stays(project: Path) -> None:
     directory = fit(project, "--name=on", "--trainer.max_epochs=1", *STEPS)
-    output = succeed(project, "fit", "--run=on", "--trainer.max_epochs=3", "--model.optimizer.lr=0.01", *QUIET)
-    assert told(output, "Checkpoint") == str((directory / "checkpoints" / "last.ckpt").relative_to(project))
+    output = succeed(
+        project, "fit", "--run=on", "--trainer.max_epochs=3", "--model.optimizer.lr=0.01", *QUIET
+    )
+    assert told(output, "Checkpoint") == str(
+        (directory / "checkpoints" / "last.ckpt").relative_to(project)
+    )
     assert runs(project, "on") == [directory]
     assert config(directory)["trainer"]["max_epochs"] == 3
     assert load(directory)["optimizer_states"][0]["param_groups"][0]["lr"] == 0.01
     assert not config(directory).keys() & {"run", "ckpt_path", "allow_untrained", "test_after_fit"}
     assert [int(row["epoch"]) for row in rows(directory)] == [0] * 3 + [1] * 3 + [2] * 3
-    assert [entry["command"].split()[0] for entry in record(directory)["commands"]] == ["fit", "fit"]
+    assert [entry["command"].split()[0] for entry in record(directory)["commands"]] == [
+        "fit",
+        "fit",
+    ]
 
 
 def test_a_run_that_does_not_exist_is_refused_with_what_to_name(noisy: Path, exp1: Path) -> None:
     for wanted in ("nothing", "logs/exp1/nothing", "20200101-000000-abcdef", "logs"):
         line = fail(noisy, "test", f"--run={wanted}", *QUIET)
-        assert line.startswith(f"there is no run {wanted}") and "--run <directory|id|name|last>" in line
+        assert (
+            line.startswith(f"there is no run {wanted}")
+            and "--run <directory|id|name|last>" in line
+        )
 
 
 def test_half_of_a_run(project: Path) -> None:
     directory = fit(project, "--name=half", "--trainer.max_epochs=1", *STEPS)
     shutil.rmtree(directory / "checkpoints")
     line = fail(project, "test", "--run=half", *QUIET)
-    assert line.startswith(f"{directory.relative_to(project)} has no best checkpoint") and "fit --run" in line
+    assert (
+        line.startswith(f"{directory.relative_to(project)} has no best checkpoint")
+        and "fit --run" in line
+    )
     assert "none yet, it starts anew" in succeed(project, "fit", "--run=half", *QUIET)
     assert load(directory)["epoch"] == 0
 
@@ -436,7 +524,9 @@ def test_half_of_a_run(project: Path) -> None:
     assert "there is no run half" in fail(project, "fit", "--run=half", *QUIET)
 
 
-def test_a_config_of_an_older_version_of_the_project_is_answered_with_the_key(project: Path) -> None:
+def test_a_config_of_an_older_version_of_the_project_is_answered_with_the_key(
+    project: Path,
+) -> None:
     directory = fit(project, "--name=old", "--trainer.max_epochs=1")
     text = (directory / "config.yaml").read_text()
     (directory / "config.yaml").write_text(text.replace("val_size:", "validation_size:"))
@@ -460,7 +550,9 @@ def test_an_unfinished_run_is_not_tested_by_its_name_alone(project: Path) -> Non
     (newer / "run.json").write_text(json.dumps(record(newer) | {"status": "running"}))
     output = succeed(project, "test", *DATA, *QUIET, "--trainer.logger.name=two")
     assert told(output, "Run directory") == str(finished.relative_to(project))
-    assert told(succeed(project, "test", "--run=two", *QUIET), "Run directory") == str(newer.relative_to(project))
+    assert told(succeed(project, "test", "--run=two", *QUIET), "Run directory") == str(
+        newer.relative_to(project)
+    )
 
 
 # Several at once, and places that cannot be written -------------------------------------------------------------------
@@ -478,7 +570,9 @@ def begin(project: Path, *options: str) -> subprocess.Popen[str]:
         "--trainer.max_epochs=1000",
         *options,
     ]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     while not list(project.glob("logs/long/*/checkpoints/last.ckpt")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
@@ -490,7 +584,10 @@ def test_a_run_in_training_is_tested_but_not_trained_by_another_process(project:
     (directory,) = runs(project, "long")
     before = sorted(directory.rglob("*.tfevents*"))
     line = fail(project, "fit", "--run=long", *QUIET)
-    assert line.startswith(f"{directory.relative_to(project)} is training in another process") and "wait" in line
+    assert (
+        line.startswith(f"{directory.relative_to(project)} is training in another process")
+        and "wait" in line
+    )
     assert sorted(directory.rglob("*.tfevents*")) == before, "nor has a logger begun"
     for verb in ("test", "validate", "predict"):
         succeed(project, verb, "--run=long", *QUIET)
@@ -502,7 +599,9 @@ def test_a_run_in_training_is_tested_but_not_trained_by_another_process(project:
     assert after["status"] == "interrupted" and "test/acc" in after["metrics"]
     commands = [(entry["command"].split()[0], entry["status"]) for entry in after["commands"]]
     others = [(verb, "finished") for verb in ("test", "validate", "predict")]
-    assert commands == [("fit", "interrupted"), *others], "neither has overwritten what the other wrote"
+    assert commands == [("fit", "interrupted"), *others], (
+        "neither has overwritten what the other wrote"
+    )
 
 
 def test_after_a_kill_a_run_goes_on_even_if_workers_outlive_it(project: Path) -> None:
@@ -517,7 +616,9 @@ def test_after_a_kill_a_run_goes_on_even_if_workers_outlive_it(project: Path) ->
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_where_the_file_system_has_no_locks_runs_are_trained_without(project: Path, code: int) -> None:
+def test_where_the_file_system_has_no_locks_runs_are_trained_without(
+    project: Path, code: int
+) -> None:
     lockless = f"""
         import fcntl, runpy, sys
         def flock(*_):
@@ -527,8 +628,17 @@ def test_where_the_file_system_has_no_locks_runs_are_trained_without(project: Pa
         sys.path.insert(0, "src")
         runpy.run_path("src/main.py", run_name="__main__")
     """
-    for epochs, options in enumerate([(*DATA, *SHORT, *STEPS, "--name=free"), ("--run=free",)], start=1):
-        command = [sys.executable, "-c", textwrap.dedent(lockless), "fit", *options, f"--trainer.max_epochs={epochs}"]
+    for epochs, options in enumerate(
+        [(*DATA, *SHORT, *STEPS, "--name=free"), ("--run=free",)], start=1
+    ):
+        command = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(lockless),
+            "fit",
+            *options,
+            f"--trainer.max_epochs={epochs}",
+        ]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "lock" not in done.stderr
@@ -537,7 +647,10 @@ def test_where_the_file_system_has_no_locks_runs_are_trained_without(project: Pa
 
 def test_the_processes_of_one_run_are_not_others_to_each_other(project: Path) -> None:
     two = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", *STEPS)
-    for options in ((*DATA, *SHORT, "--name=ddp", "--trainer.max_epochs=1"), ("--run=ddp", "--trainer.max_epochs=2")):
+    for options in (
+        (*DATA, *SHORT, "--name=ddp", "--trainer.max_epochs=1"),
+        ("--run=ddp", "--trainer.max_epochs=2"),
+    ):
         command = [sys.executable, "src/main.py", "fit", *options, *two]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -545,7 +658,15 @@ def test_the_processes_of_one_run_are_not_others_to_each_other(project: Path) ->
 
 
 def test_runs_that_start_at_once_have_directories_of_their_own(project: Path) -> None:
-    command = [sys.executable, "src/main.py", "fit", *DATA, *SHORT, "--name=same", "--trainer.max_epochs=1"]
+    command = [
+        sys.executable,
+        "src/main.py",
+        "fit",
+        *DATA,
+        *SHORT,
+        "--name=same",
+        "--trainer.max_epochs=1",
+    ]
 
     def start(_: int) -> int:
         return subprocess.run(command, cwd=project, capture_output=True).returncode
@@ -555,7 +676,9 @@ def test_runs_that_start_at_once_have_directories_of_their_own(project: Path) ->
     directories = runs(project, "same")
     assert len(directories) == 3
     for directory in directories:
-        assert record(directory)["status"] == "finished" and record(directory)["id"] == directory.name
+        assert (
+            record(directory)["status"] == "finished" and record(directory)["id"] == directory.name
+        )
         assert load(directory)["epoch"] == 0
 
 
@@ -577,12 +700,28 @@ def test_read_only_logs_are_named(project: Path) -> None:
 
 
 def test_run_json_says_what_happened_and_what_it_came_from(project: Path) -> None:
-    arguments = ["fit", *DATA, *SHORT, "--name=said", "--seed_everything=7", "--trainer.max_epochs=1"]
+    arguments = [
+        "fit",
+        *DATA,
+        *SHORT,
+        "--name=said",
+        "--seed_everything=7",
+        "--trainer.max_epochs=1",
+    ]
     succeed(project, *arguments)
     (directory,) = runs(project, "said")
     said = record(directory)
-    assert (said["schema"], said["name"], said["id"], said["seed"]) == (1, "said", directory.name, "7")
-    assert said["git"] == {"commit": git(project, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": False}
+    assert (said["schema"], said["name"], said["id"], said["seed"]) == (
+        1,
+        "said",
+        directory.name,
+        "7",
+    )
+    assert said["git"] == {
+        "commit": git(project, "rev-parse", "HEAD").strip(),
+        "branch": "main",
+        "dirty": False,
+    }
     assert (directory / "code.patch").read_text() == ""
     assert said["python"] == platform.python_version() and said["torch"] == torch.__version__
     assert said["cuda"] == torch.version.cuda
@@ -605,9 +744,19 @@ def test_run_json_says_what_happened_and_what_it_came_from(project: Path) -> Non
 
 def test_the_packages_are_those_that_are_imported(project: Path, tmp_path: Path) -> None:
     (tmp_path / "tqdm-0.1.dist-info").mkdir()
-    (tmp_path / "tqdm-0.1.dist-info" / "METADATA").write_text("Name: tqdm\nVersion: 0.1\n")  # before the other one
+    (tmp_path / "tqdm-0.1.dist-info" / "METADATA").write_text(
+        "Name: tqdm\nVersion: 0.1\n"
+    )  # before the other one
     (tmp_path / "left-1.0.dist-info").mkdir()
-    succeed(project, "fit", *DATA, *SHORT, "--name=two", "--trainer.max_epochs=1", PYTHONPATH=str(tmp_path))
+    succeed(
+        project,
+        "fit",
+        *DATA,
+        *SHORT,
+        "--name=two",
+        "--trainer.max_epochs=1",
+        PYTHONPATH=str(tmp_path),
+    )
     (directory,) = runs(project, "two")
     assert record(directory)["packages"]["tqdm"] == "0.1"
 
@@ -615,7 +764,11 @@ def test_the_packages_are_those_that_are_imported(project: Path, tmp_path: Path)
 def test_changes_since_the_commit_are_in_the_patch(project: Path, tmp_path: Path) -> None:
     readme = project / "README.md"
     readme.write_text(readme.read_text() + "\nnew line\n")
-    new = {"src/my_project/models/new.py": "NEW = 1\n", "configs/model/new.yaml": "model: {}\n", "elsewhere.txt": "x\n"}
+    new = {
+        "src/my_project/models/new.py": "NEW = 1\n",
+        "configs/model/new.yaml": "model: {}\n",
+        "elsewhere.txt": "x\n",
+    }
     for name, text in new.items():
         (project / name).write_text(text)
     (project / "src" / "weights.bin").write_bytes(bytes(range(256)))
@@ -625,10 +778,19 @@ def test_changes_since_the_commit_are_in_the_patch(project: Path, tmp_path: Path
     assert record(directory)["git"]["dirty"] is True
     assert git(project, "status", "--porcelain") == status, "the index is as it was"
 
-    git(project, "worktree", "add", "--quiet", str(tmp_path / "again"), record(directory)["git"]["commit"])
+    git(
+        project,
+        "worktree",
+        "add",
+        "--quiet",
+        str(tmp_path / "again"),
+        record(directory)["git"]["commit"],
+    )
     git(tmp_path / "again", "apply", "--allow-empty", str(directory / "code.patch"))
     assert (tmp_path / "again" / "README.md").read_text() == readme.read_text()
-    assert (tmp_path / "again" / "src" / "my_project" / "models" / "new.py").read_text() == "NEW = 1\n"
+    assert (
+        tmp_path / "again" / "src" / "my_project" / "models" / "new.py"
+    ).read_text() == "NEW = 1\n"
     assert (tmp_path / "again" / "configs" / "model" / "new.yaml").exists()
     for name in ("elsewhere.txt", "src/weights.bin", "src/large.txt"):
         assert not (tmp_path / "again" / name).exists(), name
@@ -641,7 +803,9 @@ def test_whatever_else_lies_in_the_project_the_code_is_recorded(project: Path) -
     git(project, "mv", "weights.bin", "better.bin")
     with (project / "src" / "my_project" / "cli.py").open("a") as file:
         file.write("# edited\n")
-    (project / "src" / "my_project" / ".#cli.py").symlink_to("ada@laptop.1234")  # Emacs' lock of what is not saved
+    (project / "src" / "my_project" / ".#cli.py").symlink_to(
+        "ada@laptop.1234"
+    )  # Emacs' lock of what is not saved
     git(project / "src", "init", "--quiet", "other")
     (project / "src" / "other" / "file.txt").write_text("another repository\n")
     directory = fit(project, "--name=full", "--trainer.max_epochs=1")
@@ -659,8 +823,14 @@ def test_what_is_committed_before_fit_is_what_is_recorded(project: Path) -> None
     hook.write_text("#!/bin/sh\nsleep 3\n")
     hook.chmod(0o755)
     (project / "README.md").write_text("Changed\n")
-    directory = fit(project, "--name=committed", "--trainer.max_epochs=1", "--git_commit_before_fit=true")
-    git_state = {"commit": git(project, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": False}
+    directory = fit(
+        project, "--name=committed", "--trainer.max_epochs=1", "--git_commit_before_fit=true"
+    )
+    git_state = {
+        "commit": git(project, "rev-parse", "HEAD").strip(),
+        "branch": "main",
+        "dirty": False,
+    }
     assert record(directory)["git"] == git_state
     assert git(project, "log", "-1", "--format=%s").strip() == f"committed_{directory.name}"
     assert not (directory / "code.patch").read_text()
@@ -692,7 +862,11 @@ class Sender(Callback):
 
 def test_no_secret_is_written(project: Path) -> None:
     (project / "src" / "my_project" / "callbacks" / "sender.py").write_text(SENDER)
-    options = {"api_key": "s3cr3tvalue2", "url": "https://ada:s3cr3tvalue3@example.org/x", "note": "it is s3cr3tvalue4"}
+    options = {
+        "api_key": "s3cr3tvalue2",
+        "url": "https://ada:s3cr3tvalue3@example.org/x",
+        "note": "it is s3cr3tvalue4",
+    }
     arguments = [f"--trainer.callbacks.{key}={value}" for key, value in options.items()]
     command = [
         "fit",
@@ -710,11 +884,23 @@ def test_no_secret_is_written(project: Path) -> None:
     assert "api_key: str | None = None" in (directory / "code.patch").read_text(), "code stays code"
     assert "--trainer.callbacks.api_key=***" in record(directory)["commands"][0]["command"]
     (callback,) = config(directory)["trainer"]["callbacks"]
-    assert callback["init_args"] == {"api_key": None, "url": "https://example.org/x", "note": "it is "}
+    assert callback["init_args"] == {
+        "api_key": None,
+        "url": "https://example.org/x",
+        "note": "it is ",
+    }
     succeed(project, "test", "--run=masked", *QUIET)
 
 
-KEYS = ("api_key", "token", "password", "client_secret", "COMET_API_KEY", "aws_secret_access_key", "accessToken")
+KEYS = (
+    "api_key",
+    "token",
+    "password",
+    "client_secret",
+    "COMET_API_KEY",
+    "aws_secret_access_key",
+    "accessToken",
+)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -760,4 +946,6 @@ def test_what_is_no_secret_stays(noisy: Path, text: str) -> None:
 def mask(project: Path, text: str) -> str:
     code = f"from my_project.utils.project import mask; print(mask({text!r}), end='')"
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=project / "src", capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, cwd=project / "src", capture_output=True, text=True, check=True
+    ).stdout

@@ -17,7 +17,11 @@ import yaml
 from conftest import DIGITS, Render, git, succeed
 from filelock import FileLock
 
-SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=10", "--trainer.enable_progress_bar=false")
+SHORT = (
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=10",
+    "--trainer.enable_progress_bar=false",
+)
 TINY = """import math
 
 from torch import nn
@@ -41,7 +45,9 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     repository = tmp_path_factory.mktemp("repository")
     project = repository / "deep" / "my-project"
-    shutil.copytree(render(tooling=["runs"], datasets=["digits"], package_name="my_project"), project)
+    shutil.copytree(
+        render(tooling=["runs"], datasets=["digits"], package_name="my_project"), project
+    )
     git(repository, "init", "--quiet")
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "-m", "The project")
@@ -54,7 +60,11 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.write("\nWIDTH = 16\n")
     (package / "models" / "tiny.py").write_text(TINY)
     configs = ("-c", "data/digits.yaml", "-c", "model/simplenet.yaml")
-    options = ("--model.net=my_project.models.tiny.Tiny", "--model.lr_scheduler=null", "--model.optimizer.lr=0.01")
+    options = (
+        "--model.net=my_project.models.tiny.Tiny",
+        "--model.lr_scheduler=null",
+        "--model.optimizer.lr=0.01",
+    )
     succeed(project, "fit", *configs, *options, *SHORT, "--name=exp2", cwd=project / "configs")
     (package / "modules" / "classification.py").write_text("raise RuntimeError\n")
     (project / "data" / "mine").mkdir()
@@ -88,7 +98,12 @@ def edit(run: Path, change: Edit) -> None:
 def tool(project: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command, with the package where it would be installed."""
     command = [sys.executable, "-m", "my_project.runs", *args]
-    variables = {**os.environ, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": "", **env}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "CUDA_VISIBLE_DEVICES": "",
+        **env,
+    }
     return subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
 
 
@@ -124,7 +139,9 @@ def in_turn(project: Path, *calls: list[str], **env: str) -> list[str]:
         print(json.dumps(said))
     """
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), **env}
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     return list(json.loads(done.stdout))
 
@@ -133,7 +150,10 @@ def table(project: Path, *args: str) -> list[dict[str, str]]:
     """Return the rows of the printed list by column."""
     lines = printed(project, *args).splitlines()
     starts = [match.start() for match in re.finditer(r"\S+", lines[0])]
-    cells = [[line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
+    cells = [
+        [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        for line in lines
+    ]
     return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
 
 
@@ -158,7 +178,9 @@ def test_the_list_shows_what_became_of_every_run_newest_first(trained: Path) -> 
         assert re.fullmatch(r"0:00:\d\d", row["duration"])
         assert (row["epochs"], row["steps"]) == ("1", "10")
         assert (
-            float(row["val/acc"]) == float(row["best.val/acc"]) == pytest.approx(said["metrics"]["val/acc"], abs=1e-5)
+            float(row["val/acc"])
+            == float(row["best.val/acc"])
+            == pytest.approx(said["metrics"]["val/acc"], abs=1e-5)
         )
 
 
@@ -177,12 +199,25 @@ def test_best_is_the_row_of_the_best_checkpoint_and_last_that_of_the_end(project
     edit(run, lambda said: said.update(metrics={"val/acc": 0.7, "val/loss": None, "test/acc": 0.6}))
     options = ("--metric=val/loss", "--metric", "test/acc")
     row, other = table(project, "--sort=name", *options)
-    assert [key for key in row if "/" in key] == ["best.val/acc", "val/acc", "best.val/loss", "val/loss", "test/acc"]
+    assert [key for key in row if "/" in key] == [
+        "best.val/acc",
+        "val/acc",
+        "best.val/loss",
+        "val/loss",
+        "test/acc",
+    ]
     assert (row["best.val/acc"], row["val/acc"]) == ("0.9", "0.7")
     assert (row["best.val/loss"], row["val/loss"]) == ("0.4", "-")
-    assert (row["epochs"], row["steps"], row["test/acc"], other["test/acc"]) == ("4", "16", "0.6", "-")
+    assert (row["epochs"], row["steps"], row["test/acc"], other["test/acc"]) == (
+        "4",
+        "16",
+        "0.6",
+        "-",
+    )
     config = yaml.safe_load((run / "config.yaml").read_text())
-    (run / "config.yaml").write_text(yaml.dump({**config, "checkpoint": {"monitor": "val/loss", "mode": "min"}}))
+    (run / "config.yaml").write_text(
+        yaml.dump({**config, "checkpoint": {"monitor": "val/loss", "mode": "min"}})
+    )
     assert table(project, "--name=exp1")[0]["best.val/loss"] == "0.3"
 
 
@@ -196,7 +231,12 @@ def test_what_is_piped_is_whole_and_plain(trained: Path) -> None:
 def on_terminal(project: Path, code: str) -> list[str]:
     """Return the lines that Python code prints on a terminal of 80 columns, without colours."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "TERM": "xterm", "COLUMNS": "80"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project / "src"),
+        "TERM": "xterm",
+        "COLUMNS": "80",
+    }
     command = [sys.executable, "-c", f"from my_project import runs; {code}"]
     subprocess.run(command, cwd=project, env=environment, stdout=theirs, check=True)
     return re.sub(r"\x1b\[[\d;]*m", "", os.read(ours, 100_000).decode()).splitlines()
@@ -204,7 +244,9 @@ def on_terminal(project: Path, code: str) -> list[str]:
 
 def test_on_a_terminal_a_run_is_a_line_and_long_values_are_folded(trained: Path) -> None:
     lines = on_terminal(trained, "runs.main([])")
-    assert [line.split() for line in lines] == [line.split() for line in printed(trained).splitlines()]
+    assert [line.split() for line in lines] == [
+        line.split() for line in printed(trained).splitlines()
+    ]
     lines = on_terminal(trained, "runs.show(['key', 'A', 'B'], [['x', 'y' * 100, '[red]' * 30]])")
     assert max(map(len, lines)) <= 80
     assert "".join(lines[1:]).count("y") == 100 and "".join(lines).count("r") == 30
@@ -233,7 +275,9 @@ def test_on_a_terminal_a_run_is_a_line_and_long_values_are_folded(trained: Path)
         (["--sort", "-test/acc"], ["exp1", "exp2"]),
     ],
 )
-def test_runs_are_filtered_sorted_and_limited(trained: Path, options: list[str], names: list[str]) -> None:
+def test_runs_are_filtered_sorted_and_limited(
+    trained: Path, options: list[str], names: list[str]
+) -> None:
     if names:
         assert listed(trained, *options) == names
     else:
@@ -243,7 +287,10 @@ def test_runs_are_filtered_sorted_and_limited(trained: Path, options: list[str],
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--filter=model.optimizer.lrr=1"], "no run has model.optimizer.lrr: did you mean model.optimizer.lr?"),
+        (
+            ["--filter=model.optimizer.lrr=1"],
+            "no run has model.optimizer.lrr: did you mean model.optimizer.lr?",
+        ),
         (["--filter=exp1"], "--filter is exp1, but must be key=value, such as data.batch_size=64"),
         (["--sort=xyz"], "no run has xyz"),
         (["--metric=val/los"], "no run has val/los: did you mean val/loss?"),
@@ -252,7 +299,9 @@ def test_runs_are_filtered_sorted_and_limited(trained: Path, options: list[str],
         (["diff", "exp1"], "the following arguments are required: B (--help says more)"),
     ],
 )
-def test_a_mistake_is_answered_with_one_line(trained: Path, options: list[str], problem: str) -> None:
+def test_a_mistake_is_answered_with_one_line(
+    trained: Path, options: list[str], problem: str
+) -> None:
     assert refused(trained, *options) == problem
 
 
@@ -263,7 +312,12 @@ def test_json_has_everything(project: Path) -> None:
     text = printed(project, "--json", "--sort=name")
     (row, other) = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert (row["directory"], row["name"], row["id"]) == (str(run), "exp1", run.name)
-    assert (other["name"], row["status"], row["epochs"], row["steps"]) == ("exp2", "finished", 1, 10)
+    assert (other["name"], row["status"], row["epochs"], row["steps"]) == (
+        "exp2",
+        "finished",
+        1,
+        10,
+    )
     assert row["run"] == record(run)
     assert row["config"]["data.init_args.batch_size"] == 32
     assert (row["config"]["extra.limit"], row["config"]["extra.day"]) == ("Infinity", "2026-01-01")
@@ -291,20 +345,39 @@ def test_a_damaged_run_is_a_row_like_any_other(project: Path) -> None:
         (run.parents[1] / "whole" / run.name / name).write_bytes(b"a: [\0\xff\n")
     (run / "run.json").unlink()
     rows = {row["name"]: row for row in table(project)}
-    expected = {**dict.fromkeys(contents, "damaged"), "exp1": "missing", "exp2": "finished", "whole": "finished"}
+    expected = {
+        **dict.fromkeys(contents, "damaged"),
+        "exp1": "missing",
+        "exp2": "finished",
+        "whole": "finished",
+    }
     assert {name: row["status"] for name, row in rows.items()} == expected
     for name in [*contents, "exp1"]:
-        assert rows[name]["id"] == run.name and rows[name]["duration"] == rows[name]["commit"] == "-"
+        assert (
+            rows[name]["id"] == run.name and rows[name]["duration"] == rows[name]["commit"] == "-"
+        )
     assert rows["whole"]["best.val/acc"] == "-" and rows["whole"]["val/acc"] != "-"
-    assert listed(project, "--sort", "-start")[0:2] == listed(project, "--sort", "-commit")[0:2] == ["exp2", "whole"]
+    assert (
+        listed(project, "--sort", "-start")[0:2]
+        == listed(project, "--sort", "-commit")[0:2]
+        == ["exp2", "whole"]
+    )
     assert listed(project, "--status=missing") == ["exp1"]
     assert len(json.loads(printed(project, "--json"))) == len(expected)
 
 
 def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(project: Path) -> None:
     run = directory(project, "exp1")
-    fit = {"command": "fit -c x", "start": "2026-01-01T10:00:00+00:00", "end": "2026-01-01T11:00:00+00:00"}
-    test = {"command": "test --run last", "start": "2026-01-02T10:00:00+00:00", "end": "2026-01-02T11:00:00+00:00"}
+    fit = {
+        "command": "fit -c x",
+        "start": "2026-01-01T10:00:00+00:00",
+        "end": "2026-01-01T11:00:00+00:00",
+    }
+    test = {
+        "command": "test --run last",
+        "start": "2026-01-02T10:00:00+00:00",
+        "end": "2026-01-02T11:00:00+00:00",
+    }
     resumed = {"command": "fit --run last", "start": "2026-01-03T10:00:00+00:00", "end": None}
     edit(run, lambda said: said.update(commands=[fit, test, resumed], status="running", metrics={}))
     os.utime(run / "metrics.csv", (1767434400 + 90, 1767434400 + 90))  # 2026-01-03T10:01:30+00:00
@@ -315,9 +388,13 @@ def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(project: Pa
     assert row["val/acc"] == row["best.val/acc"] != "-", "as far as metrics.csv has them"
     assert table(project, "--status=killed") == [{**row, "status": "killed"}]
     edit(run, lambda said: said["commands"].append(test))
-    assert table(project, "--status=killed")[0]["duration"] == "1:01:30", "though it has been tested since"
+    assert table(project, "--status=killed")[0]["duration"] == "1:01:30", (
+        "though it has been tested since"
+    )
     edit(run, lambda said: said["commands"].append(fit))
-    assert table(project, "--status=killed")[0]["duration"] == "2:00:00", "nobody knows how long the killed one took"
+    assert table(project, "--status=killed")[0]["duration"] == "2:00:00", (
+        "nobody knows how long the killed one took"
+    )
 
 
 def test_a_run_trains_only_as_long_as_it_has_a_lock(project: Path) -> None:
@@ -328,16 +405,27 @@ def test_a_run_trains_only_as_long_as_it_has_a_lock(project: Path) -> None:
     code = "import fcntl, sys; fcntl.flock = lambda *_: open('nothing'); from my_project import runs; runs.main([])"
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     command = [sys.executable, "-c", code]
-    assert "running" in subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True).stdout
+    assert (
+        "running"
+        in subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True
+        ).stdout
+    )
     (run / ".lock").unlink()
-    assert listed(project, "--status=killed") == ["exp1"], "its status could not be written, as on a full disk"
+    assert listed(project, "--status=killed") == ["exp1"], (
+        "its status could not be written, as on a full disk"
+    )
     assert not (run / ".lock").exists()
 
 
 def test_a_list_needs_no_torch(trained: Path) -> None:
-    code = "import sys; from my_project import runs; runs.main([]); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from my_project import runs; runs.main([]); sys.exit('torch' in sys.modules)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(trained / "src")}
-    subprocess.run([sys.executable, "-c", code], cwd=trained, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=trained, env=environment, check=True, capture_output=True
+    )
 
 
 def test_no_runs_at_all(project: Path) -> None:
@@ -371,13 +459,19 @@ def test_several_names_are_one_or_the_other(trained: Path) -> None:
 # plot ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_has_a_curve_for_each_run_and_is_the_same_again(trained: Path, tmp_path: Path) -> None:
+def test_a_picture_has_a_curve_for_each_run_and_is_the_same_again(
+    trained: Path, tmp_path: Path
+) -> None:
     files = [tmp_path / name for name in ("a.svg", "b.svg")]
     for file in files:
         assert "Plot: " in printed(trained, "plot", "--metric=val/loss", "--output", str(file))
     text = files[0].read_text()
     assert text == files[1].read_text()
-    assert all(f">{name}<" in text for name in ("exp1", "exp2")) and "val/loss" in text and "step" in text
+    assert (
+        all(f">{name}<" in text for name in ("exp1", "exp2"))
+        and "val/loss" in text
+        and "step" in text
+    )
     hosts = set(re.findall(r"(?:href|src|url)[=(]\W*(?:https?:)?//([\w.]+)", text)) - {"www.w3.org"}
     assert not hosts, "nothing is fetched"
 
@@ -392,9 +486,12 @@ def test_a_picture_over_a_key_has_a_dot_for_each_run(trained: Path, tmp_path: Pa
 def test_what_cannot_be_drawn_is_told_and_nothing_written(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "no.svg"
     assert (
-        refused(trained, "plot", "--metric=val/los", f"--output={file}") == "no run has val/los: did you mean val/loss?"
+        refused(trained, "plot", "--metric=val/los", f"--output={file}")
+        == "no run has val/los: did you mean val/loss?"
     )
-    assert "a number for git.branch" in refused(trained, "plot", "--x=git.branch", f"--output={file}")
+    assert "a number for git.branch" in refused(
+        trained, "plot", "--x=git.branch", f"--output={file}"
+    )
     assert "there is no such run" in refused(trained, "plot", "--name=exp9", f"--output={file}")
     assert "there is no finished run" in refused(trained, "summary", "--name=exp9")
     assert not file.exists()
@@ -407,29 +504,52 @@ def test_diff_shows_configuration_metrics_and_origin(project: Path) -> None:
     one, other = directory(project, "exp1"), directory(project, "exp2")
     edit(other, lambda said: said["packages"].update({"torch": "0.1"}))
     (other / "config.yaml").write_text((other / "config.yaml").read_text() + "extra: '[red]'\n")
-    configuration, metrics, origin = printed(project, "diff", "exp1", other.name).strip().split("\n\n")
+    configuration, metrics, origin = (
+        printed(project, "diff", "exp1", other.name).strip().split("\n\n")
+    )
     lines = [re.split(r"  +", line.strip()) for line in configuration.splitlines()]
     assert lines[0] == ["configuration", f"logs/exp1/{one.name}", f"logs/exp2/{other.name}"]
     assert ["model.init_args.optimizer.init_args.lr", "0.001", "0.01"] in lines
     assert ["seed_everything", "7", "42"] in lines
     assert ["extra", "-", "[red]"] in lines
-    assert not any(line[0].startswith(("data.", "trainer.")) for line in lines), "these are the same"
+    assert not any(line[0].startswith(("data.", "trainer.")) for line in lines), (
+        "these are the same"
+    )
     lines = [re.split(r"  +", line.strip()) for line in metrics.splitlines()]
     expected, found = record(one)["metrics"], record(other)["metrics"]
     assert [line[0] for line in lines] == ["metric", *expected]
-    assert lines[1:] == [[name, repr(value), repr(found.get(name, "-")).strip("'")] for name, value in expected.items()]
+    assert lines[1:] == [
+        [name, repr(value), repr(found.get(name, "-")).strip("'")]
+        for name, value in expected.items()
+    ]
     lines = [re.split(r"  +", line.strip()) for line in origin.splitlines()]
     values = {line[0]: line[1:] for line in lines}
     assert values["git.dirty"] == ["false", "true"] and values["packages.torch"][1] == "0.1"
-    assert values["command"] == [said["commands"][0]["command"] for said in (record(one), record(other))]
-    assert values.keys() == {"origin", "command", "code.patch", "git.dirty", "packages.torch", "seed"}
+    assert values["command"] == [
+        said["commands"][0]["command"] for said in (record(one), record(other))
+    ]
+    assert values.keys() == {
+        "origin",
+        "command",
+        "code.patch",
+        "git.dirty",
+        "packages.torch",
+        "seed",
+    }
 
 
 def test_diff_of_a_run_with_itself_or_a_damaged_one(project: Path) -> None:
     """And, since torch is there already, that nothing is reproduced without a repository."""
-    copy = shutil.copytree(directory(project, "exp1"), project / "logs" / "exp3" / "20200101-000000-abcdef")
+    copy = shutil.copytree(
+        directory(project, "exp1"), project / "logs" / "exp3" / "20200101-000000-abcdef"
+    )
     (copy / "run.json").write_text("{")
-    calls = (["diff", "last", "exp2"], ["diff", "exp3", "exp2"], ["diff", "exp1", "x"], ["reproduce", "exp1"])
+    calls = (
+        ["diff", "last", "exp2"],
+        ["diff", "exp3", "exp2"],
+        ["diff", "exp1", "x"],
+        ["reproduce", "exp1"],
+    )
     same, damaged, none, alone = in_turn(project, *calls)
     assert same.count("no difference") == 2
     assert "seed_everything" in damaged and re.search(r"^val/acc +- +0\.", damaged, re.MULTILINE)
@@ -466,7 +586,9 @@ def copied(project: Path, name: str, folder: Path, change: Edit) -> Path:
     return copy
 
 
-def test_changes_are_applied_and_the_worktree_is_kept_on_demand(trained: Path, tmp_path: Path) -> None:
+def test_changes_are_applied_and_the_worktree_is_kept_on_demand(
+    trained: Path, tmp_path: Path
+) -> None:
     def change(said: dict[str, Any]) -> None:
         said["commands"].append({"command": "validate --run exp2"})
         said["metrics"]["val/loss"] += 0.001
@@ -483,7 +605,9 @@ def test_changes_are_applied_and_the_worktree_is_kept_on_demand(trained: Path, t
     project = into / "deep" / "my-project"
     assert "WIDTH = 16" in (project / "src" / "my_project" / "__init__.py").read_text()
     assert (project / "src" / "my_project" / "models" / "tiny.py").read_text() == TINY
-    assert (project / "data" / "mine" / "table.csv").samefile(trained / "data" / "mine" / "table.csv")
+    assert (project / "data" / "mine" / "table.csv").samefile(
+        trained / "data" / "mine" / "table.csv"
+    )
     again = directory(project, "exp2")
     assert record(again)["git"] == {**record(run)["git"], "branch": "HEAD"}
     assert (again / "code.patch").read_text() == (run / "code.patch").read_text()
@@ -493,7 +617,9 @@ def test_changes_are_applied_and_the_worktree_is_kept_on_demand(trained: Path, t
     assert not left_behind(trained, tmp_path)
 
 
-def test_metrics_that_differ_are_an_error_and_what_else_differs_is_shown(trained: Path, tmp_path: Path) -> None:
+def test_metrics_that_differ_are_an_error_and_what_else_differs_is_shown(
+    trained: Path, tmp_path: Path
+) -> None:
     def change(said: dict[str, Any]) -> None:
         said["metrics"] |= {"val/loss": said["metrics"]["val/loss"] + 0.5, "val/acc": None}
         said["packages"]["torch"] = "0.1"
@@ -515,7 +641,8 @@ def test_a_fit_that_fails_is_an_error(trained: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and not done.stdout
     cause, line = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert (
-        "did you mean trainer.max_epochs?" in cause and line == "error: fit fails there, with exit status 1: see above"
+        "did you mean trainer.max_epochs?" in cause
+        and line == "error: fit fails there, with exit status 1: see above"
     )
     assert not left_behind(trained, tmp_path)
 
@@ -526,14 +653,14 @@ def test_what_cannot_be_reproduced_is_answered_with_one_line(trained: Path, tmp_
     changes: dict[str, Edit] = {
         f"its commit {gone} is gone (": lambda said: said["git"].update(commit=gone),
         "exp2/{id} has no commit: ": lambda said: said["git"].update(commit=None),
-        f"its command has a secret, which was not recorded: {secret}": lambda said: said["commands"][0].update(
-            command=secret
-        ),
+        f"its command has a secret, which was not recorded: {secret}": lambda said: said[
+            "commands"
+        ][0].update(command=secret),
         "exp2/{id} is no finished fit: ": lambda said: said.update(status="interrupted"),
         "exp2/{id} is no finished fit:": lambda said: said.update(commands=[]),
-        "it began with --ckpt_path logs/x.ckpt, and there is no such file": lambda said: said["commands"][0].update(
-            command="fit --ckpt_path=logs/x.ckpt"
-        ),
+        "it began with --ckpt_path logs/x.ckpt, and there is no such file": lambda said: said[
+            "commands"
+        ][0].update(command="fit --ckpt_path=logs/x.ckpt"),
         "exp2/{id}/code.patch does not apply (": lambda said: None,
         "exp2/{id}/code.patch is gone, ": lambda said: None,
         "{into} is there already: ": lambda said: None,

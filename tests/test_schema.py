@@ -114,7 +114,11 @@ def plain(render: Render) -> Project:
 
 
 def configs(project: Project) -> list[Path]:
-    return [path for path in sorted(project.folder.rglob("configs/**/*.yaml")) if path.parent.name != "search"]
+    return [
+        path
+        for path in sorted(project.folder.rglob("configs/**/*.yaml"))
+        if path.parent.name != "search"
+    ]
 
 
 @pytest.mark.parametrize("name", ["full", "plain"])
@@ -167,27 +171,60 @@ WRONG = [  # and the key or value that an editor underlines or names
     ("trainer: {callback+: []}", "callback+"),
     ("trainer: {callbacks+: [{class_path: EarlyStoping}]}", "callbacks+.0.class_path"),
     ("trainer: {callbacks+: [{class_path: EarlyStopping, init_args: {monitr: a}}]}", "monitr"),
-    ("trainer: {callbacks+: [{class_path: EarlyStopping, init_args: {patience: long}}]}", "init_args.patience"),
-    ("trainer: {callbacks+: [my_project.callbacks.speed.Sped]}", "callbacks+.0: 'my_project.callbacks.speed.Sped'"),
+    (
+        "trainer: {callbacks+: [{class_path: EarlyStopping, init_args: {patience: long}}]}",
+        "init_args.patience",
+    ),
+    (
+        "trainer: {callbacks+: [my_project.callbacks.speed.Sped]}",
+        "callbacks+.0: 'my_project.callbacks.speed.Sped'",
+    ),
     ("trainer: {logger: {class_path: lightning.pytorch.loggers.CSVLoger}}", "logger.class_path"),
     ("trainer: {logger: {class_path: CSVLogger, init_args: {save_dr: logs}}}", "save_dr"),
     (f"data: {{class_path: {MNIST}x}}", "data.class_path"),
     (f"data: {{class_path: {MNIST}, init_args: {{batchsize: 3}}}}", "batchsize"),
-    (f"data: {{class_path: {MNIST}, init_args: {{batch_size: large}}}}", "data.init_args.batch_size"),
+    (
+        f"data: {{class_path: {MNIST}, init_args: {{batch_size: large}}}}",
+        "data.init_args.batch_size",
+    ),
     (f"data: {{class_path: {MNIST}, batch_size: 3}}", "batch_size"),
     ("data: {init_args: {on_devise: true}}", "on_devise"),
     ("model: {class_path: my_project.modules.classifier.ClassificationModule}", "model.class_path"),
     (f"model: {{class_path: {MODULE}, init_args: {{optimiser: null}}}}", "optimiser"),
-    (f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}s}}}}}}", "net.class_path"),
-    (f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}, init_args: {{dept: 1}}}}}}}}", "dept"),
-    (f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}, int_args: {{}}}}}}}}", "int_args"),
+    (
+        f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}s}}}}}}",
+        "net.class_path",
+    ),
+    (
+        f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}, init_args: {{dept: 1}}}}}}}}",
+        "dept",
+    ),
+    (
+        f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: {NET}, int_args: {{}}}}}}}}",
+        "int_args",
+    ),
     (f"model: {{init_args: {{net: {{class_path: {NET}, init_args: {{dept: 1}}}}}}}}", "dept"),
     ("model: {init_args: {optimizer: {class_path: torch.optim.AdamX}}}", "optimizer.class_path"),
-    (f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{rate: 1}}}}}}}}", "rate"),
-    (f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{lr: fast}}}}}}}}", "init_args.lr"),
-    (f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{params: []}}}}}}}}", "params"),
-    (f"model: {{init_args: {{lr_scheduler: {{class_path: {SCHEDULER}, init_args: {{max_rl: 1}}}}}}}}", "max_rl"),
-    ("model: {init_args: {lr_scheduler: {class_path: ReduceLROnPlateau}}}", "lr_scheduler.class_path"),  # of whom?
+    (
+        f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{rate: 1}}}}}}}}",
+        "rate",
+    ),
+    (
+        f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{lr: fast}}}}}}}}",
+        "init_args.lr",
+    ),
+    (
+        f"model: {{init_args: {{optimizer: {{class_path: {OPTIMIZER}, init_args: {{params: []}}}}}}}}",
+        "params",
+    ),
+    (
+        f"model: {{init_args: {{lr_scheduler: {{class_path: {SCHEDULER}, init_args: {{max_rl: 1}}}}}}}}",
+        "max_rl",
+    ),
+    (
+        "model: {init_args: {lr_scheduler: {class_path: ReduceLROnPlateau}}}",
+        "lr_scheduler.class_path",
+    ),  # of whom?
     ("checkpoint: {mode: maximum}", "checkpoint.mode"),
     ("matmul_precision: low", "matmul_precision"),
     ("fit: {name: a}", "fit"),
@@ -218,19 +255,37 @@ MINE, GREETING = "my_project.models.own.Mine", "my_project.models.own.Greeting"
     ("config", "named"),
     [
         (f"model: {{class_path: {MINE}, init_args: {{net: {{class_path: {NET}}}}}}}", None),
-        (f"model: {{class_path: {MINE}, init_args: {{net: {{class_path: {NET}, init_args: {{dept: 1}}}}}}}}", "dept"),
+        (
+            f"model: {{class_path: {MINE}, init_args: {{net: {{class_path: {NET}, init_args: {{dept: 1}}}}}}}}",
+            "dept",
+        ),
         (f"model: {{class_path: {MINE}, init_args: {{loss: torch.nn.functional.l1_loss}}}}", None),
-        (f"model: {{class_path: {MINE}, init_args: {{loss: {{class_path: torch.nn.HuberLoss}}}}}}", None),
+        (
+            f"model: {{class_path: {MINE}, init_args: {{loss: {{class_path: torch.nn.HuberLoss}}}}}}",
+            None,
+        ),
         (f"model: {{class_path: {MINE}, init_args: {{size: {{width: 4}}, names: [a]}}}}", None),
         (f"model: {{class_path: {MINE}, init_args: {{size: {{widht: 4}}}}}}", "widht"),
         (f"model: {{class_path: {MINE}, init_args: {{size: {{width: wide}}}}}}", "size.width"),
         (f"model: {{class_path: {MINE}, init_args: {{names+: [b]}}}}", None),
         (f"model: {{class_path: {MINE}, init_args: {{names: [1]}}}}", "names.0"),
         (f"model: {{class_path: {MINE}, init_args: {{other: 1}}}}", "other"),
-        (f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: my_project.models.own.build}}}}}}", None),
-        (f"model: {{class_path: {MODULE}, init_args: {{net: my_project.models.own.built}}}}", "init_args.net"),
-        (f"trainer: {{callbacks: [{{class_path: {GREETING}, init_args: {{words: Hello}}}}]}}", None),
-        (f"trainer: {{callbacks: [{{class_path: {GREETING}, init_args: {{word: Hello}}}}]}}", "word"),
+        (
+            f"model: {{class_path: {MODULE}, init_args: {{net: {{class_path: my_project.models.own.build}}}}}}",
+            None,
+        ),
+        (
+            f"model: {{class_path: {MODULE}, init_args: {{net: my_project.models.own.built}}}}",
+            "init_args.net",
+        ),
+        (
+            f"trainer: {{callbacks: [{{class_path: {GREETING}, init_args: {{words: Hello}}}}]}}",
+            None,
+        ),
+        (
+            f"trainer: {{callbacks: [{{class_path: {GREETING}, init_args: {{word: Hello}}}}]}}",
+            "word",
+        ),
     ],
 )
 def test_classes_of_the_users_own_are_known(config: str, named: str | None, full: Project) -> None:
@@ -246,7 +301,9 @@ def test_there_is_something_to_show_over_a_key(full: Project) -> None:
     words = schema["$defs"][GREETING]["properties"]["words"]
     assert (words["description"], words["default"]) == ("What it says.", "Good morning")
     offered = {
-        name: one["description"] for one in schema["$defs"]["Callback.class_path"]["anyOf"][:-2] for name in one["enum"]
+        name: one["description"]
+        for one in schema["$defs"]["Callback.class_path"]["anyOf"][:-2]
+        for name in one["enum"]
     }
     assert offered[GREETING] == "Greets." and "EarlyStopping" in offered
     net = schema["$defs"][f"{NET}-2"]["properties"]
@@ -261,7 +318,9 @@ def test_it_prints_a_line_and_says_what_is_left_out(full: Project, plain: Projec
 
 def test_it_is_the_same_everywhere(full: Project, tmp_path: Path) -> None:
     target = str(tmp_path / "schema.json")
-    write_schema(full.folder, "--output", target, cwd=tmp_path, HOME=str(tmp_path), PYTHONHASHSEED="7")
+    write_schema(
+        full.folder, "--output", target, cwd=tmp_path, HOME=str(tmp_path), PYTHONHASHSEED="7"
+    )
     assert (tmp_path / "schema.json").read_text() == full.text
     strings = [str(full.folder), str(Path.home()), "/home/ada", sys.prefix, " at 0x"]
     assert not [string for string in strings if string in full.text]
@@ -289,7 +348,12 @@ def test_bash_completes_options(plain: Project, tmp_path: Path) -> None:
     command.chmod(0o755)
     (_, documented), *_ = [block for block in blocks("editor") if block[0] == "shell"]
     search = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "HOME": str(tmp_path), "PATH": search, "PYTHONPATH": str(plain.folder / "src")}
+    env = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PATH": search,
+        "PYTHONPATH": str(plain.folder / "src"),
+    }
     words = """
 source ~/.my-project.bash
 COMP_WORDS=(my-project fit --trainer.max_ep) COMP_CWORD=2
@@ -297,6 +361,10 @@ $(complete -p my-project | sed 's/.* -F \\([^ ]*\\) .*/\\1/') my-project --train
 echo "completed: ${COMPREPLY[*]}"
 """
     done = subprocess.run(
-        ["bash", "-ec", documented + words], cwd=plain.folder, env=env, capture_output=True, text=True
+        ["bash", "-ec", documented + words],
+        cwd=plain.folder,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == "completed: --trainer.max_epochs\n", done.stderr

@@ -24,7 +24,13 @@ import yaml
 from conftest import Render, succeed
 from optuna.trial import TrialState
 
-MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml", "--trainer.enable_progress_bar=false")
+MLP = (
+    "-c",
+    "configs/data/digits.yaml",
+    "-c",
+    "configs/model/mlp.yaml",
+    "--trainer.enable_progress_bar=false",
+)
 SEARCH: dict[str, Any] = {
     "metric": "val/acc",
     "trials": 3,
@@ -38,15 +44,23 @@ TWO_KINDS: dict[str, Any] = {
     **SEARCH,
     "trials": 2,
     "space": GRID,
-    "sampler": {"class_path": "optuna.samplers.GridSampler", "init_args": {"search_space": deepcopy(GRID), "seed": 0}},
-    "pruner": {"class_path": "optuna.pruners.ThresholdPruner", "init_args": {"lower": 0.5, "n_warmup_steps": 2}},
+    "sampler": {
+        "class_path": "optuna.samplers.GridSampler",
+        "init_args": {"search_space": deepcopy(GRID), "seed": 0},
+    },
+    "pruner": {
+        "class_path": "optuna.pruners.ThresholdPruner",
+        "init_args": {"lower": 0.5, "n_warmup_steps": 2},
+    },
 }
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
 
 
 @pytest.fixture(scope="module")
 def original(render: Render) -> Path:
-    return render(package_name="my_project", models=["mlp"], loggers=["csv"], tooling=["optuna", "sweep"])
+    return render(
+        package_name="my_project", models=["mlp"], loggers=["csv"], tooling=["optuna", "sweep"]
+    )
 
 
 @pytest.fixture
@@ -55,7 +69,9 @@ def project(original: Path, tmp_path: Path) -> Path:
 
 
 def write(project: Path, study: str = "lr", **search: Any) -> None:
-    (project / "configs" / "search" / f"{study}.yaml").write_text(yaml.safe_dump({**SEARCH, **search}))
+    (project / "configs" / "search" / f"{study}.yaml").write_text(
+        yaml.safe_dump({**SEARCH, **search})
+    )
 
 
 def start(project: Path, *args: str, study: str = "lr") -> subprocess.Popen[str]:
@@ -63,7 +79,9 @@ def start(project: Path, *args: str, study: str = "lr") -> subprocess.Popen[str]
     command = [sys.executable, "-m", "my_project.search", f"configs/search/{study}.yaml", *args]
     env = {**os.environ, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=project, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=project, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
 
 
 def search(project: Path, *args: str, study: str = "lr") -> str:
@@ -98,13 +116,19 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def trials(project: Path, study: str = "lr", storage: str | None = None) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=study, storage=storage or f"sqlite:///{project}/logs/search.db").trials
+def trials(
+    project: Path, study: str = "lr", storage: str | None = None
+) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(
+        study_name=study, storage=storage or f"sqlite:///{project}/logs/search.db"
+    ).trials
 
 
 def runs(project: Path, name: str = "lr") -> list[dict[str, Any]]:
     """Return what run.json says of each run of a name, in order."""
-    return [json.loads(path.read_text()) for path in sorted(project.glob(f"logs/{name}/*/run.json"))]
+    return [
+        json.loads(path.read_text()) for path in sorted(project.glob(f"logs/{name}/*/run.json"))
+    ]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -114,7 +138,9 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str | None]:
         yield None
         return
     if not POSTGRESQL:
-        pytest.skip("needs a PostgreSQL server (Debian has it as postgresql), which is not installed")
+        pytest.skip(
+            "needs a PostgreSQL server (Debian has it as postgresql), which is not installed"
+        )
     user = pwd.getpwuid(os.getuid()).pw_name
     folder = Path(tempfile.mkdtemp())  # which the server's user can reach, unlike the tests'
     prefix: list[str] = []
@@ -127,13 +153,23 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str | None]:
 
     def server_command(*command: str) -> None:
         path = str(POSTGRESQL[0] / command[0])
-        subprocess.run([*prefix, path, *command[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*prefix, path, *command[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
 
     data, options = str(folder / "data"), f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
     try:
         server_command("initdb", "--auth=trust", "--no-sync", data)
         server_command(
-            "pg_ctl", "--pgdata", data, "--options", options, "--log", str(folder / "log"), "--wait", "start"
+            "pg_ctl",
+            "--pgdata",
+            data,
+            "--options",
+            options,
+            "--log",
+            str(folder / "log"),
+            "--wait",
+            "start",
         )
         yield f"postgresql+psycopg://{user}@127.0.0.1:{port}/postgres"
         server_command("pg_ctl", "--pgdata", data, "--mode=immediate", "stop")
@@ -141,7 +177,9 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str | None]:
         shutil.rmtree(folder)
 
 
-def test_workers_share_a_study_and_take_up_the_trial_of_one_that_is_killed(project: Path, storage: str | None) -> None:
+def test_workers_share_a_study_and_take_up_the_trial_of_one_that_is_killed(
+    project: Path, storage: str | None
+) -> None:
     write(project, trials=3)
     shared = (f"--storage={storage}",) if storage else ()
     command = (*MLP, "--trainer.max_epochs=40", *shared)
@@ -163,7 +201,9 @@ def test_workers_share_a_study_and_take_up_the_trial_of_one_that_is_killed(proje
     assert again.user_attrs["run"] == f"logs/lr/{run['id']}"
     ended = runs(project)
     assert len(ended) == 3 and {run["status"] for run in ended} == {"finished"}
-    assert sorted(run["trial"]["number"] for run in ended) == sorted(trial.number for trial in there[1:])
+    assert sorted(run["trial"]["number"] for run in ended) == sorted(
+        trial.number for trial in there[1:]
+    )
     assert [command["status"] for command in ended[0]["commands"]] == ["interrupted", "finished"]
     rows = (project / "logs" / "lr" / run["id"] / "metrics.csv").read_text().splitlines()
     values = [float(row.split(",")[rows[0].split(",").index("val/acc")] or 0) for row in rows[1:]]
@@ -188,15 +228,22 @@ def test_a_search_that_is_stopped_goes_on(project: Path) -> None:
 
 def test_bad_trials_stop_early_and_the_best_becomes_a_config(project: Path) -> None:
     write(project, **TWO_KINDS)
-    output = search(project, "--trainer.max_epochs=60")  # long enough for a busy machine to stop the bad one
+    output = search(
+        project, "--trainer.max_epochs=60"
+    )  # long enough for a busy machine to stop the bad one
     good, bad = sorted(runs(project), key=lambda run: run["trial"]["pruned"])
     assert not good["trial"]["pruned"] and bad["trial"]["pruned"]
-    epochs = [len((project / f"logs/lr/{run['id']}/metrics.csv").read_text().splitlines()) for run in (good, bad)]
+    epochs = [
+        len((project / f"logs/lr/{run['id']}/metrics.csv").read_text().splitlines())
+        for run in (good, bad)
+    ]
     assert epochs[1] < epochs[0] / 2
     assert bad["status"] == "interrupted"
     states = {trial.state for trial in trials(project)}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
-    (value,) = re.findall(r"Best of 2: trial \d, val/acc ([\d.]+), fit -c configs/experiment/lr.yaml", output)
+    (value,) = re.findall(
+        r"Best of 2: trial \d, val/acc ([\d.]+), fit -c configs/experiment/lr.yaml", output
+    )
     assert (
         (project / "configs/experiment/lr.yaml")
         .read_text()
@@ -222,12 +269,16 @@ def test_a_key_has_a_number_or_one_of_its_choices(project: Path) -> None:
     (run,) = project.glob("logs/lr/*/config.yaml")
     with run.with_name("metrics.csv").open() as file:
         reached = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
-    assert len(reached) == 4 and trials(project)[0].value == pytest.approx(max(reached)) != reached[0]
+    assert (
+        len(reached) == 4 and trials(project)[0].value == pytest.approx(max(reached)) != reached[0]
+    )
     config = yaml.safe_load(run.read_text())
     model = config["model"]["init_args"]
     assert model["lr_scheduler"] is None and model["compile"] is False
     assert model["net"]["init_args"]["hidden_sizes"] == [16, 8]
-    assert model["optimizer"]["class_path"] == "torch.optim.SGD" and model["optimizer"]["init_args"]["lr"] in (0.1, 0.5)
+    assert model["optimizer"]["class_path"] == "torch.optim.SGD" and model["optimizer"][
+        "init_args"
+    ]["lr"] in (0.1, 0.5)
     assert config["data"]["init_args"]["batch_size"] in (20, 21)
     assert config["trainer"]["gradient_clip_val"] is None
 
@@ -246,29 +297,55 @@ def test_a_trial_that_fails_is_told_and_the_next_one_begins(project: Path) -> No
     states = [trial.state for trial in trials(project)]
     assert states[0] == TrialState.COMPLETE and TrialState.FAIL in states, "the seed says so"
     assert states.count(TrialState.COMPLETE) == 3
-    assert output.count("The trial failed: data.batch_size is 0, but must be at least 1") == states.count(
-        TrialState.FAIL
-    )
+    assert output.count(
+        "The trial failed: data.batch_size is 0, but must be at least 1"
+    ) == states.count(TrialState.FAIL)
 
 
 @pytest.mark.parametrize(
     ("change", "args", "line"),
     [
-        ({}, ("--trainer.max_epoch=3",), "trainer.max_epoch is not a known key: did you mean trainer.max_epochs?"),
+        (
+            {},
+            ("--trainer.max_epoch=3",),
+            "trainer.max_epoch is not a known key: did you mean trainer.max_epochs?",
+        ),
         ({}, ("--run=last",), "--run=last is of one run, but a search starts many"),
         ({}, ("--trials=x",), "trials is x, but must be int"),
-        ({}, ("--storage=sqlite:////missing/x.db",), "sqlite:////missing/x.db cannot be used: unable to open database"),
-        ({}, ("--storage=postgresql+psycopg://me:hidden@127.0.0.1:1/x",), "psycopg://***@127.0.0.1:1/x cannot be used"),
-        ({"metric": "val/ac"}, ("--trainer.max_epochs=2",), "metric is val/ac, but the run has finite train/acc"),
+        (
+            {},
+            ("--storage=sqlite:////missing/x.db",),
+            "sqlite:////missing/x.db cannot be used: unable to open database",
+        ),
+        (
+            {},
+            ("--storage=postgresql+psycopg://me:hidden@127.0.0.1:1/x",),
+            "psycopg://***@127.0.0.1:1/x cannot be used",
+        ),
+        (
+            {"metric": "val/ac"},
+            ("--trainer.max_epochs=2",),
+            "metric is val/ac, but the run has finite train/acc",
+        ),
         ({"direction": "up"}, (), "direction is up, but must be"),
         ({"trails": 3}, (), "trails is not a known key: did you mean trials?"),
         ({"space": {"model.lr": {"low": 1}}}, (), "space.high is missing"),
         ({"space": {"model.lr": {"low": 2, "high": 1}}}, (), "space.model.lr: "),
-        ({"space": {"model.optimizer.lrr": [1]}}, (), "model.optimizer.lrr is not a known key: did you mean lr?"),
-        ({"sampler": {"class_path": "optuna.samplers.TPESamplr"}}, (), "TPESamplr: did you mean TPESampler?"),
+        (
+            {"space": {"model.optimizer.lrr": [1]}},
+            (),
+            "model.optimizer.lrr is not a known key: did you mean lr?",
+        ),
+        (
+            {"sampler": {"class_path": "optuna.samplers.TPESamplr"}},
+            (),
+            "TPESamplr: did you mean TPESampler?",
+        ),
     ],
 )
-def test_a_mistake_is_answered_in_a_line(project: Path, change: Any, args: tuple[str, ...], line: str) -> None:
+def test_a_mistake_is_answered_in_a_line(
+    project: Path, change: Any, args: tuple[str, ...], line: str
+) -> None:
     write(project, **change)
     assert line in refused(project, *MLP, *args)
     assert not (project / "configs" / "experiment").exists()
@@ -288,14 +365,29 @@ def test_what_a_study_cannot_become_is_refused(project: Path) -> None:
 
 def test_the_config_that_is_shipped_can_be_searched(project: Path) -> None:
     output = search(project, "--trials=1", "--trainer.max_epochs=1", study="optimizer")
-    assert all(f"--{key}=" in output for key in ("model.lr_scheduler.max_lr", "model.optimizer.weight_decay"))
+    assert all(
+        f"--{key}=" in output
+        for key in ("model.lr_scheduler.max_lr", "model.optimizer.weight_decay")
+    )
 
 
 @pytest.mark.parametrize("loggers", [["csv"], ["wandb", "tensorboard"]])
-def test_the_command_of_a_sweeps_agent_trains(render: Render, tmp_path: Path, loggers: list[str]) -> None:
-    project = render(package_name="my_project", datasets=["digits"], models=["mlp"], loggers=loggers, tooling=["sweep"])
+def test_the_command_of_a_sweeps_agent_trains(
+    render: Render, tmp_path: Path, loggers: list[str]
+) -> None:
+    project = render(
+        package_name="my_project",
+        datasets=["digits"],
+        models=["mlp"],
+        loggers=loggers,
+        tooling=["sweep"],
+    )
     sweep = yaml.safe_load((project / "configs" / "search" / "sweep.yaml").read_text())
-    values = {"model.lr_scheduler.max_lr": 0.004, "model.optimizer.weight_decay": 0.02, "data.batch_size": 128}
+    values = {
+        "model.lr_scheduler.max_lr": 0.004,
+        "model.optimizer.weight_decay": 0.02,
+        "data.batch_size": 128,
+    }
     assert values.keys() == sweep["parameters"].keys()
     command: list[str] = []
     for word in sweep["command"]:  # as the agent fills it in
@@ -304,8 +396,16 @@ def test_the_command_of_a_sweeps_agent_trains(render: Render, tmp_path: Path, lo
         command += filled.get(word, [word])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # WANDB_MODE wins over offline=false, and the agent sets the run's id
-    env = {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline", "WANDB_RUN_ID": "fromagent"}
-    subprocess.run([*command, "--trainer.max_epochs=1"], cwd=project, env=env, check=True, capture_output=True)
+    env = {
+        **os.environ,
+        "PATH": path,
+        "CUDA_VISIBLE_DEVICES": "",
+        "WANDB_MODE": "offline",
+        "WANDB_RUN_ID": "fromagent",
+    }
+    subprocess.run(
+        [*command, "--trainer.max_epochs=1"], cwd=project, env=env, check=True, capture_output=True
+    )
     (run,) = project.glob("logs/sweep/*")
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["init_args"]["lr_scheduler"]["init_args"]["max_lr"] == 0.004

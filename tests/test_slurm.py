@@ -19,7 +19,8 @@ from conftest import Render, succeed
 
 NEEDED = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, NEEDED)), reason="needs Slurm (Debian has it as slurm-wlm), which is not installed"
+    not all(map(shutil.which, NEEDED)),
+    reason="needs Slurm (Debian has it as slurm-wlm), which is not installed",
 )
 MLP = (
     "-c",
@@ -30,9 +31,18 @@ MLP = (
     "--trainer.max_epochs=3",
 )
 # The script runs the `python` of whoever submits it, which is to be the one that runs the tests.
-ENV = {"CUDA_VISIBLE_DEVICES": "", "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-FAILED = r"JobState=(CANCELLED|FAILED|NODE_FAIL|OUT_OF_MEMORY|TIMEOUT)|Reason=\S*[Hh]eld|Restarts=[2-9]"
-QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false")
+ENV = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+}
+FAILED = (
+    r"JobState=(CANCELLED|FAILED|NODE_FAIL|OUT_OF_MEMORY|TIMEOUT)|Reason=\S*[Hh]eld|Restarts=[2-9]"
+)
+QUIET = (
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.logger=false",
+)
 # Training waits, amidst an epoch, to be told to stop.
 CALLBACK = """
 import time
@@ -71,7 +81,11 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of commands for a cluster of this machine alone; jobs in `high` push those in `low` back."""
-    folder, host, user = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0], str(os.getuid())
+    folder, host, user = (
+        tmp_path_factory.mktemp("slurm"),
+        socket.gethostname().split(".")[0],
+        str(os.getuid()),
+    )
     ports = free_ports(2)
     settings = {
         "ClusterName": "test",
@@ -106,7 +120,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     for name in ("state", "spool"):
         (folder / name).mkdir()
     env = os.environ | ENV | {"SLURM_CONF": str(folder / "slurm.conf")}
-    daemons = [subprocess.Popen([name, "-D"], env=env, stderr=subprocess.DEVNULL) for name in ("slurmctld", "slurmd")]
+    daemons = [
+        subprocess.Popen([name, "-D"], env=env, stderr=subprocess.DEVNULL)
+        for name in ("slurmctld", "slurmd")
+    ]
     try:
         wait_for(lambda: "idle" in slurm(env, "sinfo", "--noheader", check=False))
         yield env
@@ -123,10 +140,21 @@ def slurm(env: dict[str, str], *command: str, cwd: Path | None = None, check: bo
     return done.stdout
 
 
-def submit(env: dict[str, str], project: Path, *options: str, name: str, own: tuple[str, ...] = ()) -> str:
+def submit(
+    env: dict[str, str], project: Path, *options: str, name: str, own: tuple[str, ...] = ()
+) -> str:
     """Submit a training to `low`, without GPUs and for a minute at most, and return the job's number."""
     small = ("--gpus-per-node=0", "--cpus-per-task=1", "--mem=100", "--time=5", *own)
-    command = ("sbatch", "--parsable", *small, "scripts/train.sbatch", *MLP, *QUIET, f"--name={name}", *options)
+    command = (
+        "sbatch",
+        "--parsable",
+        *small,
+        "scripts/train.sbatch",
+        *MLP,
+        *QUIET,
+        f"--name={name}",
+        *options,
+    )
     return slurm(env, *command, cwd=project).strip()
 
 
@@ -147,7 +175,9 @@ def wait_for_job(env: dict[str, str], job: str, before: Callable[[], Any] = lamb
 
 
 def weights(directory: Path) -> dict[str, Any]:
-    return dict(torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    return dict(
+        torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +186,9 @@ def original(render: Render) -> Path:
 
 
 @pytest.fixture(scope="module")
-def never_stopped(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, Any]]:
+def never_stopped(
+    original: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], dict[str, Any]]:
     """Return a function that says the weights with which so many processes end that nothing stops."""
 
     @cache
@@ -180,18 +212,33 @@ def test_a_job_that_has_to_stop_goes_back_into_the_queue_and_on_with_its_run(
 ) -> None:
     project = shutil.copytree(original, tmp_path / "my-project")
     (project / "src" / "my_project" / "callbacks" / "own.py").write_text(CALLBACK)
-    own = ("--trainer.callbacks+=my_project.callbacks.own.Wait", "--trainer.callbacks+=EarlyStopping")
+    own = (
+        "--trainer.callbacks+=my_project.callbacks.own.Wait",
+        "--trainer.callbacks+=EarlyStopping",
+    )
     options = (*own, "--trainer.callbacks.monitor=val/loss", "--test_after_fit", "true")
     job = submit(cluster, project, *options, name="exp1", own=(f"--ntasks-per-node={tasks}",))
     wait_for_job(cluster, job, lambda: len([*project.glob("waiting?")]) == tasks)
     if how == "time":  # its last two minutes have begun; Slurm looks every 30 s
         slurm(cluster, "scontrol", "update", f"JobId={job}", "TimeLimit=1")
-        wait_for_job(cluster, job, lambda: "JobState=PENDING" in slurm(cluster, "scontrol", "show", "job", job))
+        wait_for_job(
+            cluster,
+            job,
+            lambda: "JobState=PENDING" in slurm(cluster, "scontrol", "show", "job", job),
+        )
         slurm(cluster, "scontrol", "update", f"JobId={job}", "TimeLimit=5")
     elif how == "signal":
         slurm(cluster, "scancel", "--signal=TERM", job)
     else:
-        slurm(cluster, "sbatch", "--partition=high", "--exclusive", "--mem=100", "--wrap=true", cwd=tmp_path)
+        slurm(
+            cluster,
+            "sbatch",
+            "--partition=high",
+            "--exclusive",
+            "--mem=100",
+            "--wrap=true",
+            cwd=tmp_path,
+        )
     theirs = never_stopped(tasks)  # while it waits
     wait_for_job(cluster, job)
     assert "Restarts=1" in slurm(cluster, "scontrol", "show", "job", job)
@@ -204,12 +251,18 @@ def test_a_job_that_has_to_stop_goes_back_into_the_queue_and_on_with_its_run(
     assert [command["status"] for command in run["commands"]] == ["interrupted", "finished"]
     assert "test/acc" in run["metrics"]
     ours = weights(directory)
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert ours.keys() == theirs.keys() and all(
+        torch.equal(ours[key], theirs[key]) for key in theirs
+    )
 
 
-def test_an_array_of_jobs_has_a_seed_and_a_run_each(cluster: dict[str, str], original: Path, tmp_path: Path) -> None:
+def test_an_array_of_jobs_has_a_seed_and_a_run_each(
+    cluster: dict[str, str], original: Path, tmp_path: Path
+) -> None:
     project = shutil.copytree(original, tmp_path / "my-project")
     job = submit(cluster, project, "--trainer.max_epochs=1", name="seeds", own=("--array=3,5",))
     wait_for_job(cluster, job)
     runs = [json.loads(path.read_text()) for path in project.glob("logs/seeds/*/run.json")]
-    assert sorted(run["seed"] for run in runs) == ["3", "5"] and {run["status"] for run in runs} == {"finished"}
+    assert sorted(run["seed"] for run in runs) == ["3", "5"] and {
+        run["status"] for run in runs
+    } == {"finished"}

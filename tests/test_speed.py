@@ -18,7 +18,11 @@ import pytest
 import torch
 from conftest import DIGITS, ROOT, Render, fail, succeed
 
-SHORT = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.max_epochs=1")
+SHORT = (
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.max_epochs=1",
+)
 SKLEARN = ROOT / ".venv" / "sklearn"
 STOP = """
 import os
@@ -37,7 +41,12 @@ class Stop(Callback):
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project to train in, with a data module whose samples take long to load."""
-    rendered = render(datasets=["digits"], models=["simplenet", "mlp"], tooling=["profile"], package_name="my_project")
+    rendered = render(
+        datasets=["digits"],
+        models=["simplenet", "mlp"],
+        tooling=["profile"],
+        package_name="my_project",
+    )
     project = shutil.copytree(rendered, tmp_path_factory.mktemp("speed") / "my-project")
     slow = """
         import time
@@ -77,13 +86,17 @@ def fit(project: Path, *options: str) -> tuple[Path, str]:
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
-    checkpoint: dict[str, Any] = torch.load(directory / "checkpoints" / "last.ckpt", "cpu", weights_only=True)
+    checkpoint: dict[str, Any] = torch.load(
+        directory / "checkpoints" / "last.ckpt", "cpu", weights_only=True
+    )
     return dict(checkpoint["state_dict"])
 
 
 def measured(output: str) -> list[float]:
     """Return accuracy and loss from the table that the output ends with."""
-    return [float(re.findall(rf"{name}\W+([\d.e-]+)", output)[-1]) for name in ("test/acc", "test/loss")]
+    return [
+        float(re.findall(rf"{name}\W+([\d.e-]+)", output)[-1]) for name in ("test/acc", "test/loss")
+    ]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
@@ -140,7 +153,9 @@ def test_the_order_of_samples_is_torchs(project: Path) -> None:
 
 
 def test_data_that_are_kept_on_the_device_are_the_same_data(project: Path) -> None:
-    plain, kept = (weights(fit(project, f"--data.on_device={value}")[0]) for value in ("false", "true"))
+    plain, kept = (
+        weights(fit(project, f"--data.on_device={value}")[0]) for value in ("false", "true")
+    )
     torch.testing.assert_close(kept, plain, rtol=0, atol=0)
 
 
@@ -151,9 +166,20 @@ def test_data_cannot_be_kept_on_the_device_and_loaded_by_workers(project: Path) 
 
 def test_another_order_of_pixels_in_memory_gives_the_same_results(project: Path) -> None:
     directory, _ = fit(project, "--name=channels", "--model.channels_last=true")
-    assert any(value.ndim == 4 and not value.is_contiguous() for value in weights(directory).values())
+    assert any(
+        value.ndim == 4 and not value.is_contiguous() for value in weights(directory).values()
+    )
     last, plain = (
-        measured(succeed(project, "test", *DIGITS, *SHORT[:2], "--name=channels", f"--model.channels_last={value}"))
+        measured(
+            succeed(
+                project,
+                "test",
+                *DIGITS,
+                *SHORT[:2],
+                "--name=channels",
+                f"--model.channels_last={value}",
+            )
+        )
         for value in ("true", "false")
     )
     assert last == pytest.approx(plain, rel=1e-4)
@@ -162,9 +188,18 @@ def test_another_order_of_pixels_in_memory_gives_the_same_results(project: Path)
 @pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
 def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project: Path) -> None:
     recipe = ("-c", "configs/trainer/gpu.yaml", "--model.channels_last=true")
-    once = ("--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0")
-    directory, _ = fit(project, *recipe, "--name=gpu", *once)  # in training, and in validation: two to compile
-    assert weights(directory).keys() == weights(fit(project, "--trainer.limit_train_batches=1")[0]).keys()
+    once = (
+        "--trainer.limit_train_batches=1",
+        "--trainer.limit_val_batches=1",
+        "--trainer.num_sanity_val_steps=0",
+    )
+    directory, _ = fit(
+        project, *recipe, "--name=gpu", *once
+    )  # in training, and in validation: two to compile
+    assert (
+        weights(directory).keys()
+        == weights(fit(project, "--trainer.limit_train_batches=1")[0]).keys()
+    )
     assert {value.dtype for value in weights(directory).values()} == {torch.float32, torch.int64}
     plain = ("--model.compile=false", "--model.channels_last=false", "--trainer.precision=32-true")
     output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, "--name=gpu")
@@ -201,9 +236,13 @@ def test_products_of_matrices_are_as_precise_as_they_are_asked_to_be(project: Pa
         (("--data=my_project.data_modules.slow.SlowDataModule",), 100, "Data are the limit"),
     ],
 )
-def test_a_report_says_what_limits_training(project: Path, options: tuple[str, ...], most: int, advice: str) -> None:
+def test_a_report_says_what_limits_training(
+    project: Path, options: tuple[str, ...], most: int, advice: str
+) -> None:
     _, output = fit(project, "-c", "configs/trainer/profile.yaml", *options)
-    (found,) = re.findall(r"^Speed: ([\d,]+) samples/s, (\d+)% of the time waiting for data. (.*)$", output, re.M)
+    (found,) = re.findall(
+        r"^Speed: ([\d,]+) samples/s, (\d+)% of the time waiting for data. (.*)$", output, re.M
+    )
     assert int(found[0].replace(",", "")) > 0
     assert most - 20 <= int(found[1]) <= most
     assert found[2].startswith(advice)
@@ -213,7 +252,9 @@ def test_a_run_that_goes_on_within_an_epoch_is_reported_as_any(project: Path) ->
     (project / "src" / "my_project" / "callbacks" / "stop.py").write_text(STOP)
     stop = ("--name=stopped", "--trainer.callbacks+=my_project.callbacks.stop.Stop")
     profile = ("-c", "configs/trainer/profile.yaml")
-    done = conftest.run(project, "fit", *DIGITS, *SHORT[:2], "--trainer.max_epochs=2", *stop, *profile)
+    done = conftest.run(
+        project, "fit", *DIGITS, *SHORT[:2], "--trainer.max_epochs=2", *stop, *profile
+    )
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     output = succeed(project, "fit", "--run=stopped")
     (found,) = re.findall(r"^Speed: ([\d,]+) samples/s, (\d+)% ", output, re.M)
@@ -221,11 +262,15 @@ def test_a_run_that_goes_on_within_an_epoch_is_reported_as_any(project: Path) ->
 
 
 def test_too_few_steps_are_not_reported(project: Path) -> None:
-    _, output = fit(project, "-c", "configs/trainer/profile.yaml", "--trainer.limit_train_batches=5")
+    _, output = fit(
+        project, "-c", "configs/trainer/profile.yaml", "--trainer.limit_train_batches=5"
+    )
     assert "Speed: train for more than ten steps to see it" in output
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone says what is a process's own")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone says what is a process's own"
+)
 def test_workers_share_the_data(project: Path) -> None:
     code = """
         import re
@@ -251,15 +296,22 @@ def test_workers_share_the_data(project: Path) -> None:
     assert float(execute(project, code)) < 100, "MiB of a worker's own, of 200 MiB of data"
 
 
-@pytest.mark.skipif(not SKLEARN.exists(), reason="`make test` installs scikit-learn to .venv/sklearn")
+@pytest.mark.skipif(
+    not SKLEARN.exists(), reason="`make test` installs scikit-learn to .venv/sklearn"
+)
 def test_the_metrics_are_scikit_learns(project: Path, tmp_path: Path) -> None:
     fit(project, "--name=measured")
-    output = succeed(project, "test", *DIGITS, *SHORT[:2], "--name=measured", "--data.batch_size=50")
+    output = succeed(
+        project, "test", *DIGITS, *SHORT[:2], "--name=measured", "--data.batch_size=50"
+    )
     succeed(project, "predict", *DIGITS, *SHORT[:2], "--name=measured")
     (path,) = project.glob("logs/measured/*/predictions.csv")
     with path.open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    classes, probabilities = [row["class"] for row in rows], [[row[f"p{i}"] for i in range(10)] for row in rows]
+    classes, probabilities = (
+        [row["class"] for row in rows],
+        [[row[f"p{i}"] for i in range(10)] for row in rows],
+    )
     (tmp_path / "predictions.json").write_text(json.dumps([classes, probabilities]))
     code = f"""
         import json

@@ -16,21 +16,38 @@ from jinja2 import Environment, meta, nodes
 KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when"}
 KEYS |= {"placeholder", "qmark", "secret"}
 COPIERS = {"_copier_conf", "_copier_answers", "_copier_operation", "_external_data"}
-DERIVED = {"data": "datasets", "dataset": "datasets", "model": "models", "logger": "loggers", "extra": "loggers"}
+DERIVED = {
+    "data": "datasets",
+    "dataset": "datasets",
+    "model": "models",
+    "logger": "loggers",
+    "extra": "loggers",
+}
 LONGEST = 120  # characters of a rendered path; Windows allows 260 with the project's folder
-JINJA = Environment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])  # as Copier has them
+JINJA = Environment(
+    extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
+)  # as Copier has them
 
 
 def lint(settings: dict[str, Any], files: dict[str, str]) -> list[str]:
     """Return what is wrong with copier.yml's content and with files, by their path from the repository's root."""
     questions = {key: value for key, value in settings.items() if key[0] != "_"}
     texts = {**files, **{f"copier.yml: {key}": text for key, text in strings(settings)}}
-    trees = {name: JINJA.parse(text) for name, text in texts.items() if not name.endswith((".py", ".gz"))}
+    trees = {
+        name: JINJA.parse(text) for name, text in texts.items() if not name.endswith((".py", ".gz"))
+    }
     trees |= {f"the name {name}": JINJA.parse(name) for name in files}
     set_somewhere = {node.name for tree in trees.values() for node in assigned(tree)}
-    found = [problem for name, question in questions.items() for problem in incomplete(name, question)]
+    found = [
+        problem for name, question in questions.items() for problem in incomplete(name, question)
+    ]
     for name, tree in trees.items():
-        known = {*questions, *COPIERS, *JINJA.globals, *(set_somewhere if name.startswith("includes/") else ())}
+        known = {
+            *questions,
+            *COPIERS,
+            *JINJA.globals,
+            *(set_somewhere if name.startswith("includes/") else ()),
+        }
         unknown = meta.find_undeclared_variables(tree) - known
         found += [f"{name}: {variable} is no variable" for variable in sorted(unknown)]
         for question, choice in comparisons(tree):
@@ -45,8 +62,12 @@ def lint(settings: dict[str, Any], files: dict[str, str]) -> list[str]:
 
 def incomplete(name: str, question: dict[str, Any]) -> Iterator[str]:
     yield from (f"{name}: {key} is no key of a question" for key in question.keys() - KEYS)
-    yield from (f"{name}: {key} is missing" for key in ("type", "help", "default") if key not in question)
-    free = question.get("type") == "str" and question.get("ask", True) and question.get("when", True)
+    yield from (
+        f"{name}: {key} is missing" for key in ("type", "help", "default") if key not in question
+    )
+    free = (
+        question.get("type") == "str" and question.get("ask", True) and question.get("when", True)
+    )
     if free and not question.keys() & {"choices", "validator"}:
         yield f"{name}: free text has no validator"
 
@@ -78,10 +99,16 @@ def comparisons(tree: nodes.Template) -> Iterator[tuple[str, Any]]:
     for compare in tree.find_all(nodes.Compare):
         for operand in compare.ops:
             sides = (compare.expr, operand.expr)
-            names = [DERIVED.get(side.name, side.name) for side in sides if isinstance(side, nodes.Name)]
+            names = [
+                DERIVED.get(side.name, side.name) for side in sides if isinstance(side, nodes.Name)
+            ]
             parts = [part for side in sides for part in getattr(side, "items", [side])]
             constants = [part.value for part in parts if isinstance(part, nodes.Const)]
-            constants = [one for value in constants for one in (value if isinstance(value, tuple) else (value,))]
+            constants = [
+                one
+                for value in constants
+                for one in (value if isinstance(value, tuple) else (value,))
+            ]
             for name in names:
                 if name in WITH_CHOICES:
                     yield from ((name, constant) for constant in constants)
@@ -89,7 +116,12 @@ def comparisons(tree: nodes.Template) -> Iterator[tuple[str, Any]]:
 
 def read() -> tuple[dict[str, Any], dict[str, str]]:
     """Return copier.yml and the template's files."""
-    paths = [path for folder in ("template", "includes") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    paths = [
+        path
+        for folder in ("template", "includes")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    ]
     files = {
         path.relative_to(ROOT).as_posix(): path.read_text()
         if path.suffix == ".jinja" or "includes" in path.parts
@@ -100,7 +132,9 @@ def read() -> tuple[dict[str, Any], dict[str, str]]:
     return yaml.safe_load((ROOT / "copier.yml").read_text()), files
 
 
-WITH_CHOICES = {name for name, question in read()[0].items() if name[0] != "_" and "choices" in question}
+WITH_CHOICES = {
+    name for name, question in read()[0].items() if name[0] != "_" and "choices" in question
+}
 
 
 def test_the_template_is_in_order() -> None:
@@ -115,20 +149,36 @@ def test_no_file_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("where", "planted", "problem"),
     [
-        ("template/a.yaml.jinja", "{{ packge_name }}", "template/a.yaml.jinja: packge_name is no variable"),
-        ("template/{{ packge_name }}.py", "", "the name template/{{ packge_name }}.py: packge_name is no variable"),
+        (
+            "template/a.yaml.jinja",
+            "{{ packge_name }}",
+            "template/a.yaml.jinja: packge_name is no variable",
+        ),
+        (
+            "template/{{ packge_name }}.py",
+            "",
+            "the name template/{{ packge_name }}.py: packge_name is no variable",
+        ),
         (
             "template/a.jinja",
             "{% if 'mnits' in datasets %}{% endif %}",
             "template/a.jinja: mnits is no choice of datasets",
         ),
-        ("template/a.jinja", "{% if license == 'mit' %}{% endif %}", "template/a.jinja: mit is no choice of license"),
+        (
+            "template/a.jinja",
+            "{% if license == 'mit' %}{% endif %}",
+            "template/a.jinja: mit is no choice of license",
+        ),
         (
             "includes/a.md",
             "{% for logger in loggers %}{% if logger in ('csv', 'WandB') %}{% endif %}{% endfor %}",
             "includes/a.md: WandB is no choice of loggers",
         ),
-        (f"template/{'x' * 121}", "", f"template/{'x' * 121}: the path has more than 120 characters"),
+        (
+            f"template/{'x' * 121}",
+            "",
+            f"template/{'x' * 121}: the path has more than 120 characters",
+        ),
     ],
 )
 def test_a_planted_mistake_in_a_file_is_found(where: str, planted: str, problem: str) -> None:
@@ -144,7 +194,10 @@ def test_a_planted_mistake_in_a_file_is_found(where: str, planted: str, problem:
         ({"setup": {"default": None}}, "setup: default is missing"),
         ({"setup": {"type": None}}, "setup: type is missing"),
         ({"user_name": {"validator": None}}, "user_name: free text has no validator"),
-        ({"setup": {"ask": "{{ nobody is not defined }}"}}, "copier.yml: setup.ask: nobody is no variable"),
+        (
+            {"setup": {"ask": "{{ nobody is not defined }}"}},
+            "copier.yml: setup.ask: nobody is no variable",
+        ),
         (
             {"_exclude": ["{% if 'pytest' in tooling %}a{% endif %}"]},
             "copier.yml: _exclude.0: pytest is no choice of tooling",
@@ -172,6 +225,13 @@ def test_a_planted_mistake_in_the_questions_is_found(changes: dict[str, Any], pr
     ],
 )
 def test_what_github_reads_of_this_repository_is_valid(schema: str, name: str) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / name)]
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        schema,
+        str(ROOT / name),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

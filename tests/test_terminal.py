@@ -25,7 +25,11 @@ class SlowDataModule(DigitsDataModule):
         time.sleep(0.1)
         return super().on_after_batch_transfer(batch, dataloader_idx)
 """
-SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=40", "--trainer.limit_val_batches=2")
+SHORT = (
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=40",
+    "--trainer.limit_val_batches=2",
+)
 FIT = ("fit", *DIGITS, "--data=my_project.data_modules.slow.SlowDataModule", *SHORT)
 
 
@@ -39,7 +43,13 @@ def in_a_terminal(project: Path, *args: str) -> str:
     """Run the command in a pseudo-terminal of 120 columns, and return all that it writes there."""
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"}
     child = pexpect.spawn(
-        sys.executable, ["src/main.py", *args], 300, cwd=project, env=env, dimensions=(40, 120), encoding="utf-8"
+        sys.executable,
+        ["src/main.py", *args],
+        300,
+        cwd=project,
+        env=env,
+        dimensions=(40, 120),
+        encoding="utf-8",
     )
     child.expect(pexpect.EOF)
     child.close()
@@ -50,7 +60,10 @@ def in_a_terminal(project: Path, *args: str) -> str:
 
 def positions(output: str, description: str) -> list[int]:
     """Return the batches that a bar has shown, such as 12 of `Epoch 0:  30%|███ | 12/40 [...]`."""
-    return [int(found) for found in re.findall(rf"{description}[^|\r\n]*\|[^|\r\n]*\| *(\d+)/\d+ ", output)]
+    return [
+        int(found)
+        for found in re.findall(rf"{description}[^|\r\n]*\|[^|\r\n]*\| *(\d+)/\d+ ", output)
+    ]
 
 
 def test_the_bar_moves_within_an_epoch(slow_project: Path) -> None:

@@ -19,10 +19,17 @@ from conftest import QUESTIONS, Render, choices_of, files, succeed
 
 RUNS = {
     "src/my_project/runs.py",
-    *(f"src/my_project/utils/{name}.py" for name in ("plots", "reproduce", "run_files", "summary", "tables")),
+    *(
+        f"src/my_project/utils/{name}.py"
+        for name in ("plots", "reproduce", "run_files", "summary", "tables")
+    ),
 }
 FILES = {
-    "github_actions": {".github/dependabot.yml", ".github/workflows/ci.yml", ".github/workflows/template.yml"},
+    "github_actions": {
+        ".github/dependabot.yml",
+        ".github/workflows/ci.yml",
+        ".github/workflows/template.yml",
+    },
     "gitlab_ci": {".gitlab-ci.yml"},
     "docker": {"Dockerfile", ".dockerignore"},
     "devcontainer": {".devcontainer/devcontainer.json"},
@@ -31,7 +38,11 @@ FILES = {
     "notebooks": {"notebooks/first_run.ipynb"},
     "docs": {"docs/.gitignore", "docs/conf.py", "docs/index.md"},
     "profile": {"configs/trainer/profile.yaml", "src/my_project/callbacks/speed.py"},
-    "distributed": {"configs/trainer/ddp.yaml", "configs/trainer/fsdp.yaml", "src/my_project/distributed.py"},
+    "distributed": {
+        "configs/trainer/ddp.yaml",
+        "configs/trainer/fsdp.yaml",
+        "src/my_project/distributed.py",
+    },
     "slurm": {"scripts/train.sbatch"},
     "runs": RUNS,
     "repeat": {"src/my_project/repeat.py", "src/my_project/utils/fit_process.py", *RUNS},
@@ -42,7 +53,11 @@ FILES = {
         *RUNS,
     },
     "sweep": {"configs/search/sweep.yaml"},
-    "schema": {"configs/.gitignore", "src/my_project/schema.py", "src/my_project/utils/json_schema.py"},
+    "schema": {
+        "configs/.gitignore",
+        "src/my_project/schema.py",
+        "src/my_project/utils/json_schema.py",
+    },
     "report": {"src/my_project/callbacks/report.py", "src/my_project/utils/drawing.py"},
     "export": {"src/my_project/export.py"},
     "paper": {
@@ -76,7 +91,9 @@ def equipped(render: Render) -> Path:
 def execute(project: Path, command: str) -> str:
     """Run a shell command in a project as in its environment, see it succeed, and return what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {name: value for name, value in os.environ.items() if "MAKE" not in name}  # of `make test`, to a make in it
+    env = {
+        name: value for name, value in os.environ.items() if "MAKE" not in name
+    }  # of `make test`, to a make in it
     env |= {"PATH": path, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, shell=True, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -114,7 +131,9 @@ def test_each_choice_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("choice", FILES)
-def test_a_choice_adds_its_files_and_no_others(choice: str, render: Render, default_project: Path) -> None:
+def test_a_choice_adds_its_files_and_no_others(
+    choice: str, render: Render, default_project: Path
+) -> None:
     assert files(render(tooling=[choice])) == files(default_project) | FILES[choice]
 
 
@@ -124,7 +143,9 @@ def test_all_choices_together_add_all_of_these_files(render: Render, default_pro
 
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("tooling", [[], list(FILES)], ids=["no tooling", "all tooling"])
-def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str], render: Render) -> None:
+def test_the_files_can_be_read_and_name_the_build(
+    build: str, tooling: list[str], render: Render
+) -> None:
     project = render(torch_build=build, tooling=tooling)
     uv = parse(project / "pyproject.toml")["tool"].get("uv", {})
     if build == "auto":
@@ -132,7 +153,9 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     else:
         assert uv["index"] == [{"name": "pytorch", "url": INDEX + build, "explicit": True}]
         assert uv["sources"].keys() == ({"torch", "triton-rocm"} if "rocm" in build else {"torch"})
-        assert {source["index"] for sources in uv["sources"].values() for source in sources} == {"pytorch"}
+        assert {source["index"] for sources in uv["sources"].values() for source in sources} == {
+            "pytorch"
+        }
     if not tooling:
         return
     for name in set().union(*FILES.values()):
@@ -141,7 +164,9 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     install = dry_run(project, "install")
     created = parse(project / ".devcontainer/devcontainer.json")["postCreateCommand"].split(" && ")
     assert install[:-1] == created[:-1] == ([] if build == "auto" else [command])
-    assert install[-1] == 'pip install -e ".[dev,docs]"' and created[-1] == "pip install -e '.[dev]'"
+    assert (
+        install[-1] == 'pip install -e ".[dev,docs]"' and created[-1] == "pip install -e '.[dev]'"
+    )
     assert commands(project)[0] == CPU, "tests need no GPU"
 
 
@@ -155,8 +180,12 @@ def test_the_files_can_be_read_and_name_the_build(build: str, tooling: list[str]
     ],
 )
 def test_the_workflows_follow_their_schemas(name: str, schema: str, equipped: Path) -> None:
-    pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed")
-    execute(equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {name}")
+    pytest.importorskip(
+        "check_jsonschema", reason="check-jsonschema, which has the schemas, is not installed"
+    )
+    execute(
+        equipped, f"{sys.executable} -m check_jsonschema --builtin-schema vendor.{schema} {name}"
+    )
 
 
 @pytest.mark.parametrize("version", PYTHONS)
@@ -165,16 +194,23 @@ def test_the_oldest_and_the_newest_python_are_tested(version: str, render: Rende
     expected = sorted({version, PYTHONS[-1]})
     github = parse(project / ".github/workflows/ci.yml")["jobs"]["test"]
     assert github["strategy"]["matrix"] == {"python-version": expected}
-    assert {"python-version": "${{ matrix.python-version }}"}.items() <= github["steps"][1]["with"].items()
+    assert {"python-version": "${{ matrix.python-version }}"}.items() <= github["steps"][1][
+        "with"
+    ].items()
     assert parse(project / ".gitlab-ci.yml")["test"]["parallel"]["matrix"] == [{"PYTHON": expected}]
-    assert parse(project / ".devcontainer/devcontainer.json")["image"].endswith(f"/python:{version}")
+    assert parse(project / ".devcontainer/devcontainer.json")["image"].endswith(
+        f"/python:{version}"
+    )
 
 
 def test_the_workflow_may_only_read_and_stops_what_is_outdated(equipped: Path) -> None:
     text = (equipped / ".github/workflows/ci.yml").read_text()
     github = yaml.safe_load(text)
     assert github["permissions"] == {"contents": "read"}
-    assert github["concurrency"] == {"group": "${{ github.workflow }}-${{ github.ref }}", "cancel-in-progress": True}
+    assert github["concurrency"] == {
+        "group": "${{ github.workflow }}-${{ github.ref }}",
+        "cancel-in-progress": True,
+    }
     assert github[True].keys() == {"push", "pull_request"}  # to YAML 1.1, "on" is true
 
 
@@ -200,7 +236,9 @@ def test_what_the_workflows_run_works(equipped: Path, tmp_path: Path) -> None:
     assert lines[2:] == [*dry_run(project, "lint"), *dry_run(project, "test")]
     assert lines == parse(project / ".gitlab-ci.yml")["test"]["script"]
     extras = parse(project / "pyproject.toml")["project"]["optional-dependencies"]
-    assert {"mypy", "pytest", "ruff"} <= {re.split(r"\W", requirement)[0] for requirement in extras["dev"]}
+    assert {"mypy", "pytest", "ruff"} <= {
+        re.split(r"\W", requirement)[0] for requirement in extras["dev"]
+    }
     for command in lines[2:]:
         execute(project, command)
 
@@ -243,9 +281,17 @@ def test_an_issue_tells_once_of_a_new_version_of_the_template(
 
     assert weekly(str(template), "v0.1.0") == []
     assert weekly("https://example.org/template.git", "v999.0.0") == []
-    assert weekly("https://example.org/template.git", "v0.1.0") == ["Version 999.0.0 of the template"]
-    assert weekly("https://example.org/template.git", "v0.1.0") == ["Version 999.0.0 of the template"]
-    assert (project / "bodies").read_text().startswith("`copier update`, on a branch of its own, brings it into")
+    assert weekly("https://example.org/template.git", "v0.1.0") == [
+        "Version 999.0.0 of the template"
+    ]
+    assert weekly("https://example.org/template.git", "v0.1.0") == [
+        "Version 999.0.0 of the template"
+    ]
+    assert (
+        (project / "bodies")
+        .read_text()
+        .startswith("`copier update`, on a branch of its own, brings it into")
+    )
 
 
 def test_make_says_what_it_can_do(equipped: Path) -> None:
@@ -259,11 +305,16 @@ def test_make_says_what_it_can_do(equipped: Path) -> None:
 
 def test_make_fit_trains(equipped: Path, tmp_path: Path) -> None:
     project = shutil.copytree(equipped, tmp_path / "project")
-    execute(project, 'make fit ARGS="--name exp1 --trainer.max_epochs 1 --trainer.limit_train_batches 2"')
+    execute(
+        project,
+        'make fit ARGS="--name exp1 --trainer.max_epochs 1 --trainer.limit_train_batches 2"',
+    )
     assert list(project.glob("logs/exp1/*/checkpoints/best.ckpt"))
 
 
-@pytest.mark.parametrize(("dataset", "model"), [("digits", "simplenet"), ("csv_table", "mlp"), ("image_folder", "vit")])
+@pytest.mark.parametrize(
+    ("dataset", "model"), [("digits", "simplenet"), ("csv_table", "mlp"), ("image_folder", "vit")]
+)
 def test_vs_code_debugs_what_is_there(dataset: str, model: str, render: Render) -> None:
     project = render(tooling=["vscode"], datasets=[dataset], models=[model])
     fit, short, tests = parse(project / ".vscode/launch.json")["configurations"]
@@ -272,7 +323,9 @@ def test_vs_code_debugs_what_is_there(dataset: str, model: str, render: Render) 
         assert program == str(project / "src" / "main.py")
         config = resolve(project, configuration["args"])
         assert config["trainer"]["fast_dev_run"] is one_batch
-        assert config["data"]["init_args"].get("num_workers", 0) == 0, "breakpoints are in the process that is debugged"
+        assert config["data"]["init_args"].get("num_workers", 0) == 0, (
+            "breakpoints are in the process that is debugged"
+        )
         assert dataset.replace("_", "") in config["data"]["class_path"].lower().replace("_", "")
         assert model in config["model"]["init_args"]["net"]["class_path"].lower()
     assert (tests["module"], tests["args"]) == ("pytest", ["${file}"])
@@ -289,7 +342,11 @@ def test_vs_code_formats_with_the_extension_that_it_recommends(equipped: Path) -
 
 @pytest.mark.parametrize(
     ("dataset", "model", "prediction"),
-    [("digits", "simplenet", "class"), ("digits", "autoencoder", "error"), ("blank", "regression", "prediction")],
+    [
+        ("digits", "simplenet", "class"),
+        ("digits", "autoencoder", "error"),
+        ("blank", "regression", "prediction"),
+    ],
 )
 def test_the_notebook_shows_predictions_of_the_newest_run(
     dataset: str, model: str, prediction: str, render: Render
@@ -298,7 +355,10 @@ def test_the_notebook_shows_predictions_of_the_newest_run(
     cells = parse(project / "notebooks" / "first_run.ipynb")["cells"]
     assert not any(cell.get("outputs") for cell in cells)
     configs = f"-c configs/data/{dataset}.yaml -c configs/model/{model}.yaml"
-    execute(project, f"python src/main.py fit {configs} --trainer.max_epochs 1 --trainer.limit_train_batches 5")
+    execute(
+        project,
+        f"python src/main.py fit {configs} --trainer.max_epochs 1 --trainer.limit_train_batches 5",
+    )
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     (project / "notebooks" / "cells.py").write_text("\n".join(code))
     printed = execute(project, "cd notebooks && python -W error::UserWarning cells.py")
@@ -310,7 +370,9 @@ def test_the_notebook_shows_predictions_of_the_newest_run(
 
 def test_the_notebook_is_valid(equipped: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-    nbformat.validate(nbformat.read(equipped / "notebooks" / "first_run.ipynb", as_version=nbformat.NO_CONVERT))
+    nbformat.validate(
+        nbformat.read(equipped / "notebooks" / "first_run.ipynb", as_version=nbformat.NO_CONVERT)
+    )
 
 
 def test_the_documentation_is_built_without_a_warning(render: Render) -> None:
@@ -318,17 +380,22 @@ def test_the_documentation_is_built_without_a_warning(render: Render) -> None:
         pytest.importorskip(module, reason=f"{module} is not installed")
     models = list(QUESTIONS["models"]["choices"].values())
     project = render(
-        tooling=["docs", "makefile"], models=models, project_name="Reading Digits", package_name="my_project"
+        tooling=["docs", "makefile"],
+        models=models,
+        project_name="Reading Digits",
+        package_name="my_project",
     )
     (project / "src" / "my_project" / "models" / "mine.py").write_text(MINE)
     execute(project, "make docs")
     pages = {path.name: path.read_text() for path in (project / "build" / "docs").rglob("*.html")}
     assert "<h1>Reading Digits" in pages["index.html"]
-    assert {f"my_project.models.{name}.html" for name in ("simplenet", "mlp", "vit")} <= pages.keys()
+    assert {
+        f"my_project.models.{name}.html" for name in ("simplenet", "mlp", "vit")
+    } <= pages.keys()
     own = re.sub(r"<[^>]+>", "", pages["my_project.models.mine.html"])
-    assert "Return a*b, and more of *rest" in own and "*rest \u2013 Factors" in own and "\\" not in own, (
-        "a module of the user's is there too"
-    )
+    assert (
+        "Return a*b, and more of *rest" in own and "*rest \u2013 Factors" in own and "\\" not in own
+    ), "a module of the user's is there too"
     text = re.sub(r"<[^>]+>", "", pages["my_project.modules.classification.html"])
     assert "float32 (N, *input_shape)" in text, "an asterisk stays one"
     assert "num_classes \u2013 Number of classes" in text, "arguments are listed"

@@ -82,12 +82,20 @@ def test_the_command_line_can_switch_it_off(project: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("place", ["web", "folder", "sharded"])
-def test_a_runs_config_does_not_choose_the_checkpoint(project: Path, tmp_path: Path, place: str) -> None:
+def test_a_runs_config_does_not_choose_the_checkpoint(
+    project: Path, tmp_path: Path, place: str
+) -> None:
     mark, served = tmp_path / "mark", serve_evil(tmp_path)
     with server_of(served) as address:
-        path = {"web": f"{address}/evil.ckpt", "folder": served / "evil.ckpt", "sharded": served / "shards"}[place]
+        path = {
+            "web": f"{address}/evil.ckpt",
+            "folder": served / "evil.ckpt",
+            "sharded": served / "shards",
+        }[place]
         config = directory(project) / "config.yaml"
-        config.write_text(f"ckpt_path: {path}\nweights_only: false\nallow_untrained: true\n{config.read_text()}")
+        config.write_text(
+            f"ckpt_path: {path}\nweights_only: false\nallow_untrained: true\n{config.read_text()}"
+        )
         output = succeed(project, "test", "--run=theirs", TORCH_HOME=str(tmp_path))
     assert "best.ckpt" in output
     assert not mark.exists()
@@ -141,10 +149,16 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("place", ["logs.evil.Net", "evil.Net"])
 @pytest.mark.parametrize(
     "start",
-    [("src/main.py",), ("-m", "my_project"), ("-c", "from my_project.__main__ import main; main()")],
+    [
+        ("src/main.py",),
+        ("-m", "my_project"),
+        ("-c", "from my_project.__main__ import main; main()"),
+    ],
     ids=["main.py", "-m", "console script"],
 )
-def test_a_file_in_a_runs_folder_is_not_imported(project: Path, start: tuple[str, ...], place: str) -> None:
+def test_a_file_in_a_runs_folder_is_not_imported(
+    project: Path, start: tuple[str, ...], place: str
+) -> None:
     """Its config names it by a path from the working directory, or from the run's own, where no classes come from."""
     config = directory(project) / "config.yaml"
     mark = project / "mark"

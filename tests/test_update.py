@@ -26,16 +26,23 @@ from test_questions import HOSTILE
 
 RELEASES = releases()
 ANSWERS = ".copier-answers.yml"
-EVERYTHING: dict[str, Any] = {name: choices_of(name) for name in ("loggers", "datasets", "models", "tooling")} | {
-    "git_hooks": True,
-    "readme_language": "en+zh",
-}
+EVERYTHING: dict[str, Any] = {
+    name: choices_of(name) for name in ("loggers", "datasets", "models", "tooling")
+} | {"git_hooks": True, "readme_language": "en+zh"}
 MARKERS = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 
 
 def copy(template: Path, folder: Path, version: str, **answers: Any) -> Path:
     """Render a project from a version of the template, and commit it."""
-    run_copy(str(template), folder, data=answers, vcs_ref=version, defaults=True, quiet=True, unsafe=False)
+    run_copy(
+        str(template),
+        folder,
+        data=answers,
+        vcs_ref=version,
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+    )
     git(folder, "init", "--quiet")
     commit(folder)
     return folder
@@ -74,7 +81,11 @@ def answers_of(project: Path) -> dict[str, Any]:
 
 def owned(owner: str) -> set[str]:
     """Return the files of an owner from the table in docs/updating.md."""
-    row = re.search(rf"^\| {owner} \| .*? \| (.*) \|$", (ROOT / "docs" / "updating.md").read_text(), re.MULTILINE)
+    row = re.search(
+        rf"^\| {owner} \| .*? \| (.*) \|$",
+        (ROOT / "docs" / "updating.md").read_text(),
+        re.MULTILINE,
+    )
     assert row
     return set(re.findall("`([^`]+)`", row[1]))
 
@@ -84,7 +95,11 @@ def is_yours(name: str) -> bool:
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    return {name: (project / name).read_bytes() for name in files(project) if not name.startswith(".git/")}
+    return {
+        name: (project / name).read_bytes()
+        for name in files(project)
+        if not name.startswith(".git/")
+    }
 
 
 def after_update(before: dict[str, bytes], fresh: dict[str, bytes]) -> dict[str, bytes]:
@@ -109,19 +124,27 @@ def started(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             choices = questions(template, release)
             answers = {name: [c for c in answer if c in choices[name]] if isinstance(answer, list) else answer
                        for name, answer in answers.items()}  # fmt: skip
-            originals[key] = copy(template, tmp_path_factory.mktemp("started") / "my project", release, **answers)
-        return shutil.copytree(originals[key], tmp_path_factory.mktemp("my projects") / "my project")
+            originals[key] = copy(
+                template, tmp_path_factory.mktemp("started") / "my project", release, **answers
+            )
+        return shutil.copytree(
+            originals[key], tmp_path_factory.mktemp("my projects") / "my project"
+        )
 
     return started
 
 
 @pytest.fixture(scope="session")
-def fresh(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[str, bytes]]:
+def fresh(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], dict[str, bytes]]:
     """Return a function that renders the working tree anew with the answers of a project."""
 
     def fresh(project: Path) -> dict[str, bytes]:
         folder = tmp_path_factory.mktemp("fresh") / project.name
-        run_copy(str(template), folder, data=answers_of(project), defaults=True, quiet=True, unsafe=False)
+        run_copy(
+            str(template), folder, data=answers_of(project), defaults=True, quiet=True, unsafe=False
+        )
         return contents(folder)
 
     return fresh
@@ -132,7 +155,9 @@ def questions(template: Path, version: str) -> dict[str, tuple[Any, ...]]:
     settings = yaml.safe_load(git(template, "show", f"{version}:copier.yml"))
     return {
         name: tuple(
-            dict(question["choices"]).values() if isinstance(question["choices"], dict) else question["choices"]
+            dict(question["choices"]).values()
+            if isinstance(question["choices"], dict)
+            else question["choices"]
         )
         if "choices" in question
         else ()
@@ -150,9 +175,20 @@ def edited(old: list[str], new: list[str], mark: str) -> tuple[list[str], list[s
     for block in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
         first = block.a + (3 if block.a or block.b else 0)
         is_last = block.a + block.size == len(old) and block.b + block.size == len(new)
-        places += [(i, block.b - block.a) for i in range(first, block.a + block.size - (0 if is_last else 3))]
-    chosen = [places[i] for i in sorted({len(places) // 6, len(places) // 2, len(places) * 5 // 6})] if places else []
-    chosen = [place for before, place in itertools.pairwise([(-9, 0), *chosen]) if place[0] - before[0] > 2]
+        places += [
+            (i, block.b - block.a)
+            for i in range(first, block.a + block.size - (0 if is_last else 3))
+        ]
+    chosen = (
+        [places[i] for i in sorted({len(places) // 6, len(places) // 2, len(places) * 5 // 6})]
+        if places
+        else []
+    )
+    chosen = [
+        place
+        for before, place in itertools.pairwise([(-9, 0), *chosen])
+        if place[0] - before[0] > 2
+    ]
     mine, expected = [*old], [*new]
     for number, (place, shift) in reversed([*enumerate(chosen)]):
         line = [f"{mark} {number}\n"]
@@ -165,7 +201,11 @@ def edited(old: list[str], new: list[str], mark: str) -> tuple[list[str], list[s
 def conflicts(project: Path) -> set[str]:
     """Return the files that are marked as conflicts, and see that they are those that have markers in them."""
     unmerged = set(git(project, "diff", "--name-only", "--diff-filter=U").splitlines())
-    marked = {name for name, content in contents(project).items() if MARKERS.search(content.decode(errors="replace"))}
+    marked = {
+        name
+        for name, content in contents(project).items()
+        if MARKERS.search(content.decode(errors="replace"))
+    }
     assert unmerged == marked
     return unmerged
 
@@ -177,7 +217,10 @@ def test_there_are_releases_to_update_from() -> None:
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("release", RELEASES)
 def test_an_untouched_project_becomes_a_fresh_one(
-    started: Callable[..., Path], fresh: Callable[[Path], dict[str, bytes]], release: str, everything: bool
+    started: Callable[..., Path],
+    fresh: Callable[[Path], dict[str, bytes]],
+    release: str,
+    everything: bool,
 ) -> None:
     project = started(release, everything)
     before = contents(project)
@@ -191,7 +234,10 @@ def test_an_untouched_project_becomes_a_fresh_one(
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_edit_is_kept(
-    started: Callable[..., Path], fresh: Callable[[Path], dict[str, bytes]], release: str, everything: bool
+    started: Callable[..., Path],
+    fresh: Callable[[Path], dict[str, bytes]],
+    release: str,
+    everything: bool,
 ) -> None:
     project = started(release, everything)
     before = contents(project)
@@ -201,7 +247,9 @@ def test_every_edit_is_kept(
             mine, merged, count = edited(lines(before[name]), lines(expected[name]), "# mine")
             (project / name).write_bytes("".join(mine).encode())
             expected[name] = "".join(merged).encode()
-            assert count or before[name] != expected[name] or not before[name], f"{name} is not edited"
+            assert count or before[name] != expected[name] or not before[name], (
+                f"{name} is not edited"
+            )
     commit(project)
     update(project)
     expected[ANSWERS] = contents(project)[ANSWERS]
@@ -225,11 +273,15 @@ def test_where_both_changed_a_line_both_are_kept_and_marked(
         changes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         change = next(change for change in changes if change[0] != "equal")
         mine[name] = f"# mine, in {name}\n"
-        beside = change[0] == "insert"  # lines that are only added are in the way of those on both sides
+        beside = (
+            change[0] == "insert"
+        )  # lines that are only added are in the way of those on both sides
         old[max(change[1] - beside, 0) : change[2] + beside] = [mine[name]]
         theirs[name] = new[change[3] : change[4]]
         (project / name).write_text("".join(old))
-    assert mine or release != RELEASES[0], "what is shipped is the first release: there is nothing to test"
+    assert mine or release != RELEASES[0], (
+        "what is shipped is the first release: there is nothing to test"
+    )
     commit(project)
     kept = contents(project)
     update(project)
@@ -241,7 +293,9 @@ def test_where_both_changed_a_line_both_are_kept_and_marked(
     undo(project)
     assert contents(project) == kept
     update(project, conflict="rej")
-    assert {path.name.removesuffix(".rej") for path in project.rglob("*.rej")} == {Path(name).name for name in mine}
+    assert {path.name.removesuffix(".rej") for path in project.rglob("*.rej")} == {
+        Path(name).name for name in mine
+    }
     assert all(f"+{line}" in (project / f"{name}.rej").read_text() for name, line in mine.items())
 
 
@@ -266,7 +320,9 @@ def future(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.is_file() and path.suffix != ".gz" and "answers_file" not in path.name:
             path.write_text(f"{PLANTED}\n{path.read_text()}")
     pyproject = copy / "template" / "pyproject.toml.jinja"
-    pyproject.write_text(pyproject.read_text().replace("    # Add your own", '    "planted>=1",\n    # Add your own'))
+    pyproject.write_text(
+        pyproject.read_text().replace("    # Add your own", '    "planted>=1",\n    # Add your own')
+    )
     (copy / "template" / "scripts" / "planted.py").write_text("print('theirs')\n")
     release_version(copy, "v1000.0.0")
     return copy
@@ -296,7 +352,9 @@ def test_the_owners_in_the_docs_are_the_owners(current: Callable[..., Path]) -> 
     project = current(everything=True)
     before = contents(project)
     name = {file: re.sub(r"^src/\w+/", "src/<package>/", file) for file in before}
-    name = {file: re.sub("(?<=/engine/).*", "", path) for file, path in name.items()}  # a folder with one owner
+    name = {
+        file: re.sub("(?<=/engine/).*", "", path) for file, path in name.items()
+    }  # a folder with one owner
     listed = [file for files in owners.values() for file in files]
     assert len(listed) == len(set(listed))
     assert set(name.values()) == set(listed) - {"README.en.md"}
@@ -307,7 +365,10 @@ def test_the_owners_in_the_docs_are_the_owners(current: Callable[..., Path]) -> 
 
 def test_every_conflict_is_marked_and_can_be_undone(current: Callable[..., Path]) -> None:
     project = current(everything=True)
-    names = files(project) - {ANSWERS, *(name for name in files(project) if name.startswith(".git/"))}
+    names = files(project) - {
+        ANSWERS,
+        *(name for name in files(project) if name.startswith(".git/")),
+    }
     for name in names:
         if not name.endswith(".gz"):
             (project / name).write_text(f"# mine\n{(project / name).read_text()}")
@@ -317,7 +378,11 @@ def test_every_conflict_is_marked_and_can_be_undone(current: Callable[..., Path]
     merged = {name for name in names if not is_yours(name)}
     assert conflicts(project) == merged
     for name in merged:
-        assert (project / name).read_text().startswith("<<<<<<< before updating\n# mine\n=======\n# planted\n>>>>>>>")
+        assert (
+            (project / name)
+            .read_text()
+            .startswith("<<<<<<< before updating\n# mine\n=======\n# planted\n>>>>>>>")
+        )
     assert all((project / name).read_bytes() == before[name] for name in names - merged)
     undo(project)
     assert contents(project) == before
@@ -325,7 +390,9 @@ def test_every_conflict_is_marked_and_can_be_undone(current: Callable[..., Path]
 
 def test_what_the_user_deleted_renamed_and_added_stays(current: Callable[..., Path]) -> None:
     project = current(everything=True)
-    names = sorted(files(project) - {ANSWERS, *(name for name in files(project) if name.startswith(".git/"))})
+    names = sorted(
+        files(project) - {ANSWERS, *(name for name in files(project) if name.startswith(".git/"))}
+    )
     deleted, renamed = names[::3], names[1::3]
     for name in deleted:
         (project / name).unlink()
@@ -355,19 +422,29 @@ def test_what_the_user_deleted_renamed_and_added_stays(current: Callable[..., Pa
     assert conflicts(project) == {"scripts/planted.py"}
     theirs = {name for name in names[2::3] if not is_yours(name)} | {"scripts/planted.py", ANSWERS}
     assert {name for name in before if after[name] != before[name]} == theirs
-    assert b"print('mine')\n" in after["scripts/planted.py"] and b"print('theirs')\n" in after["scripts/planted.py"]
+    assert (
+        b"print('mine')\n" in after["scripts/planted.py"]
+        and b"print('theirs')\n" in after["scripts/planted.py"]
+    )
     assert (project / "link").is_symlink() and os.access(project / "notes.txt", os.X_OK)
 
 
-def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(current: Callable[..., Path]) -> None:
+def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(
+    current: Callable[..., Path],
+) -> None:
     project = current()
     marker = "# Add your own below this line\n"
     edits = {
         "pyproject.toml": [(f"    {marker}", f'    {marker}    "einops",\n')],
         ".gitignore": [(marker, f"{marker}*.sif\n")],
-        "configs/default.yaml": [("max_epochs: 5", "max_epochs: 50"), ("seed_everything: 42", "seed_everything: 7")],
+        "configs/default.yaml": [
+            ("max_epochs: 5", "max_epochs: 50"),
+            ("seed_everything: 42", "seed_everything: 7"),
+        ],
         "configs/data/mnist.yaml": [("batch_size: 64", "batch_size: 512")],
-        "src/my_project/callbacks/output.py": [("class PredictionWriter", "LOUD = True\n\n\nclass PredictionWriter")],
+        "src/my_project/callbacks/output.py": [
+            ("class PredictionWriter", "LOUD = True\n\n\nclass PredictionWriter")
+        ],
         "README.md": [("# my project", "# The best project")],
     }
     for name, changes in edits.items():
@@ -405,7 +482,9 @@ def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(current: Callab
         "printf '* text=auto eol=lf\\n' > .gitattributes",
     ],
 )
-def test_links_modules_and_modes_do_not_stop_an_update(started: Callable[..., Path], commands: str) -> None:
+def test_links_modules_and_modes_do_not_stop_an_update(
+    started: Callable[..., Path], commands: str
+) -> None:
     project = started(RELEASES[0])
     subprocess.run(commands, shell=True, cwd=project, check=True)
     config = project / "configs" / "default.yaml"
@@ -416,12 +495,17 @@ def test_links_modules_and_modes_do_not_stop_an_update(started: Callable[..., Pa
     assert "max_epochs: 50" in config.read_text()
     assert not conflicts(project)
     changed = set(git(project, "diff", "--name-only").splitlines())
-    assert not changed & {"configs/default.yaml", *git(project, "ls-files", "data", "logs", "library", "*.txt").split()}
+    assert not changed & {
+        "configs/default.yaml",
+        *git(project, "ls-files", "data", "logs", "library", "*.txt").split(),
+    }
     git(project, "stash", "--quiet")
     assert git(project, "ls-files", "--stage").splitlines() == before
 
 
-def test_a_setting_of_git_with_which_edits_would_be_dropped_can_be_changed(started: Callable[..., Path]) -> None:
+def test_a_setting_of_git_with_which_edits_would_be_dropped_can_be_changed(
+    started: Callable[..., Path],
+) -> None:
     project = started(RELEASES[0])
     git(project, "config", "apply.whitespace", "error")
     (project / "blank.txt").write_text("blank at the end \n")
@@ -479,7 +563,9 @@ def test_an_answer_whose_change_would_delete_files_is_refused(
     started: Callable[..., Path], question: str, answer: Any, was: Any
 ) -> None:
     project = started(RELEASES[0])
-    with pytest.raises(ValueError, match=f"{question} is .* in this project, and an update cannot") as caught:
+    with pytest.raises(
+        ValueError, match=f"{question} is .* in this project, and an update cannot"
+    ) as caught:
         update(project, **{question: answer})
     assert yaml.safe_load(str(caught.value).split(f"{question} is ")[1].split(" in this")[0]) == was
     assert not git(project, "status", "--porcelain")
@@ -502,7 +588,9 @@ def test_the_example_in_the_docs_is_what_happens(started: Callable[..., Path]) -
             text=True,
         )
         assert done.returncode == 0
-        printed = done.stdout.replace("Make sure Git >= 2.24 is installed to improve updates.\n", "")  # by a newer Git
+        printed = done.stdout.replace(
+            "Make sure Git >= 2.24 is installed to improve updates.\n", ""
+        )  # by a newer Git
         assert printed.strip() == expected.strip()
     assert not git(project, "status", "--porcelain")
     assert "/ 127.5 - 1" in (project / "src/my_project/data_modules/in_memory.py").read_text()
@@ -517,7 +605,10 @@ def rows(choices: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     for row in AllPairs(list(factors.values())):
         given = dict(zip(factors, row, strict=True))
         answers = {name: value for name, value in given.items() if ": " not in name}
-        answers |= {name: [value for value in choices[name] if given[f"{name}: {value}"]] for name in several}
+        answers |= {
+            name: [value for value in choices[name] if given[f"{name}: {value}"]]
+            for name in several
+        }
         if any(fits(*pair) for pair in itertools.product(answers["datasets"], answers["models"])):
             yield answers
 
@@ -554,7 +645,9 @@ def test_hostile_text_survives(
     template: Path, fresh: Callable[[Path], dict[str, bytes]], tmp_path: Path, release: str
 ) -> None:
     for number, texts in enumerate(zip(HOSTILE[::3], HOSTILE[1::3], HOSTILE[2::3], strict=False)):
-        answers = dict(zip(("project_name", "project_description", "user_name"), texts, strict=True))
+        answers = dict(
+            zip(("project_name", "project_description", "user_name"), texts, strict=True)
+        )
         project = copy(template, tmp_path / f"project {number}" / "my project", release, **answers)
         before = contents(project)
         update(project)
@@ -579,7 +672,9 @@ def test_the_updated_project_passes_its_tests_and_its_old_runs_go_on(
         return found[1]
 
     constant = "--model.lr_scheduler=null"  # the one of the config plans for a number of epochs
-    before = accuracy("fit", *DIGITS, *quiet, constant, "--trainer.max_epochs=2", "--test_after_fit=true")
+    before = accuracy(
+        "fit", *DIGITS, *quiet, constant, "--trainer.max_epochs=2", "--test_after_fit=true"
+    )
     update(project)
     commit(project)
     assert accuracy("test", "--run=last") == before
@@ -599,7 +694,9 @@ def copier(project: Path, *args: str) -> str:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_the_message_says_what_is_new_and_how_to_see_and_undo_it(started: Callable[..., Path], release: str) -> None:
+def test_the_message_says_what_is_new_and_how_to_see_and_undo_it(
+    started: Callable[..., Path], release: str
+) -> None:
     project = started(release)
     message = copier(project)
     assert f"From {release} to v999.0.0:" in message

@@ -21,7 +21,17 @@ import pytest
 import yaml
 from conftest import DIGITS, ROOT, Render, git, succeed
 from packaging.requirements import Requirement
-from test_update import ANSWERS, EVERYTHING, RELEASES, commit, contents, copier, copy, questions, update
+from test_update import (
+    ANSWERS,
+    EVERYTHING,
+    RELEASES,
+    commit,
+    contents,
+    copier,
+    copy,
+    questions,
+    update,
+)
 
 MARK = "# the owner's line"
 TOOLING = ["vscode", "devcontainer", "docker", "makefile", "docs", "gitlab_ci"]
@@ -98,7 +108,9 @@ def check_kept(project: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def owned_projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def owned_projects(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """Return a function that gives a project of a release that its owner has worked in; a test copies it."""
     projects: dict[str, Path] = {}
 
@@ -173,9 +185,20 @@ def in_a_monorepo(project: Path) -> Path:
 def in_a_submodule(project: Path) -> Path:
     top = project.parent / "top"
     git(project.parent, "init", "--quiet", "top")
-    git(top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(project), "a project")
+    git(
+        top,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(project),
+        "a project",
+    )
     commit(top)
-    shutil.copytree(project, top / "a project", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+    shutil.copytree(
+        project, top / "a project", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git")
+    )
     return top / "a project"
 
 
@@ -197,7 +220,13 @@ def in_a_folder_of_another_name(project: Path) -> Path:
 
 def without_unneeded_answers(project: Path) -> Path:
     path = project / ANSWERS
-    path.write_text(re.sub("(?m)^(license|readme_language|setup|torch_build|project_name): .*\n", "", path.read_text()))
+    path.write_text(
+        re.sub(
+            "(?m)^(license|readme_language|setup|torch_build|project_name): .*\n",
+            "",
+            path.read_text(),
+        )
+    )
     commit(project)
     return project
 
@@ -253,7 +282,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("done", REFUSED)
-def test_an_update_that_cannot_be_right_is_refused_before_it_begins(owned: Callable[..., Path], done: str) -> None:
+def test_an_update_that_cannot_be_right_is_refused_before_it_begins(
+    owned: Callable[..., Path], done: str
+) -> None:
     project = owned()
     subprocess.run(done, shell=True, cwd=project, check=True)
     if (project / ".git").exists() and "README" not in done:
@@ -274,15 +305,24 @@ def advice(message: str, label: str) -> str:
 
 def ask_shell(command: str, project: Path) -> list[str]:
     """Run a command that a message gives, and return the lines that it prints."""
-    done = subprocess.run(command, shell=True, cwd=project, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, shell=True, cwd=project, check=True, capture_output=True, text=True
+    )
     return done.stdout.splitlines()
 
 
-OFTEN_IGNORED = {".devcontainer/devcontainer.json", ".env.example", ".vscode/extensions.json", ".vscode/settings.json"}
+OFTEN_IGNORED = {
+    ".devcontainer/devcontainer.json",
+    ".env.example",
+    ".vscode/extensions.json",
+    ".vscode/settings.json",
+}
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_files_that_many_ignore_are_kept_and_the_others_are_listed(owned: Callable[..., Path], release: str) -> None:
+def test_files_that_many_ignore_are_kept_and_the_others_are_listed(
+    owned: Callable[..., Path], release: str
+) -> None:
     project = owned(release)
     with (project / ".gitignore").open("a") as ignored:
         ignored.write(".devcontainer/\n.env*\n.vscode/\nDockerfile\nMakefile\ndocs/\n")
@@ -302,7 +342,9 @@ def test_files_that_many_ignore_are_kept_and_the_others_are_listed(owned: Callab
     assert all(name.startswith(listed) for name in (*lost, *OFTEN_IGNORED))
 
 
-def test_a_choice_that_is_added_later_brings_files_that_many_ignore(template: Path, tmp_path: Path) -> None:
+def test_a_choice_that_is_added_later_brings_files_that_many_ignore(
+    template: Path, tmp_path: Path
+) -> None:
     project = copy(template, tmp_path / "my project", RELEASES[-1])
     update(project, tooling=["vscode", "devcontainer"])
     assert all((project / name).exists() for name in OFTEN_IGNORED)
@@ -319,7 +361,10 @@ def test_edits_that_are_rejected_are_found_though_git_status_shows_no_new_files(
     update(project)
     rejected = ask_shell(advice("_message_after_update", "Rejected edits"), project)
     assert "src/my_project/cli.py.rej" in rejected
-    assert set(rejected) == {name for name in contents(project) if name.endswith(".rej")} - ADDED.keys()
+    assert (
+        set(rejected)
+        == {name for name in contents(project) if name.endswith(".rej")} - ADDED.keys()
+    )
     shown = ask_shell(advice("_message_after_update", "See what it did"), project)
     assert any("engine/__init__.py" in line for line in shown)
 
@@ -342,7 +387,9 @@ def test_an_update_that_stops_because_of_a_name_can_be_undone_and_done(
     check_kept(project)
 
 
-def test_an_update_between_commits_without_a_tag_says_where_the_changes_are(template: Path, tmp_path: Path) -> None:
+def test_an_update_between_commits_without_a_tag_says_where_the_changes_are(
+    template: Path, tmp_path: Path
+) -> None:
     untagged = tmp_path / "template"
     git(tmp_path, "clone", "--quiet", "--no-tags", str(template), str(untagged))
     project = copy(untagged, tmp_path / "my project", "HEAD~1")
@@ -373,7 +420,9 @@ def test_a_renamed_package_is_updated_under_its_new_name(owned: Callable[..., Pa
     assert after["src/core/models/mine.py"] == before["src/core/models/mine.py"]
 
 
-def test_a_project_whose_name_is_refused_by_now_can_be_updated(template: Path, tmp_path: Path) -> None:
+def test_a_project_whose_name_is_refused_by_now_can_be_updated(
+    template: Path, tmp_path: Path
+) -> None:
     project = copy(template, tmp_path / "box", RELEASES[-1])
     update(project)
     assert (project / "src" / "box" / "engine" / "__init__.py").exists()
@@ -401,10 +450,14 @@ def installed(requirements: list[str]) -> set[str]:
 
 
 def test_names_of_all_that_a_project_can_import_are_refused(render: Render) -> None:
-    project = render(**{name: answer for name, answer in EVERYTHING.items() if name != "readme_language"})
+    project = render(
+        **{name: answer for name, answer in EVERYTHING.items() if name != "readme_language"}
+    )
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     optional = metadata["optional-dependencies"].values()
-    brought = installed([*metadata["dependencies"], *(text for texts in optional for text in texts)])
+    brought = installed(
+        [*metadata["dependencies"], *(text for texts in optional for text in texts)]
+    )
     modules = {
         module.lower()
         for module, names in packages_distributions().items()
@@ -453,7 +506,16 @@ def changed(default_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     git(top, "init", "--quiet")
     git(top, "init", "--quiet", str(library))
     git(library, "commit", "--quiet", "--allow-empty", "--message", "x")
-    git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "library")
+    git(
+        project,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(library),
+        "library",
+    )
     commit(top)
     git(project / "library", "commit", "--quiet", "--allow-empty", "--message", "y")
     (project / "library" / "dirty").touch()
@@ -482,12 +544,18 @@ def test_the_patch_of_a_run_applies_under_any_setting_of_git(
     script = [sys.executable, str(changed / "scripts" / "origin.py")]
     done = subprocess.run(script, check=True, capture_output=True, env={**os.environ, **variables})
     origin = json.loads(done.stdout)
-    assert origin["git"] == {"commit": git(changed, "rev-parse", "HEAD").strip(), "branch": "main", "dirty": True}
+    assert origin["git"] == {
+        "commit": git(changed, "rev-parse", "HEAD").strip(),
+        "branch": "main",
+        "dirty": True,
+    }
     patch, again = tmp_path / "code.patch", tmp_path / "again"
     patch.write_bytes(origin["patch"].encode())
     git(changed, "worktree", "add", "--quiet", "--detach", str(again))
     git(again, "apply", "--whitespace=nowarn", "--directory", "my project", str(patch))
-    names = git(changed, "ls-files", "-z", "--cached", "--others", "src", "configs").split("\0")[:-1]
+    names = git(changed, "ls-files", "-z", "--cached", "--others", "src", "configs").split("\0")[
+        :-1
+    ]
     for name in names:
         there, here = again / "my project" / name, changed / name
         assert there.exists() == here.exists(), name
@@ -507,14 +575,25 @@ def test_a_fit_in_another_repositorys_hook_commits_and_records_its_own(
     commit(project)
     (project / "src" / "my_project" / "new.py").touch()
     settings("status.showUntrackedFiles no")
-    hook: dict[str, Any] = {"GIT_DIR": str(tmp_path / "another"), "GIT_INDEX_FILE": str(tmp_path / "index")}
-    short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
+    hook: dict[str, Any] = {
+        "GIT_DIR": str(tmp_path / "another"),
+        "GIT_INDEX_FILE": str(tmp_path / "index"),
+    }
+    short = (
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2",
+        "--trainer.limit_val_batches=1",
+    )
     quiet = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
-    printed = succeed(project, "fit", *DIGITS, *short, *quiet, "--name=a", "--git_commit_before_fit=true", **hook)
+    printed = succeed(
+        project, "fit", *DIGITS, *short, *quiet, "--name=a", "--git_commit_before_fit=true", **hook
+    )
     assert f"Git: committed {git(project, 'log', '-1', '--format=%s').strip()}" in printed
     assert "src/my_project/new.py" in git(project, "show", "--stat", "--format=")
     record = json.loads(next(project.glob("logs/a/*/run.json")).read_text())
     head = git(project, "rev-parse", "HEAD").strip()
     assert record["git"] == {"commit": head, "branch": "main", "dirty": False}
     settings("diff.noprefix true")
-    succeed(project, "-m", "my_project.runs", "reproduce", "a", PYTHONPATH=str(project / "src"), **hook)
+    succeed(
+        project, "-m", "my_project.runs", "reproduce", "a", PYTHONPATH=str(project / "src"), **hook
+    )

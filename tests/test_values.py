@@ -75,9 +75,24 @@ def test_every_value_comes_back_to_the_same_object(project: Path, tmp_path: Path
         "numbers": [number / 7 for number in range(200)],
     }
     given, back = tmp_path / "given.json", tmp_path / "back.json"
-    config = {"model": {"init_args": {"net": {"class_path": "my_project.models.kinds.Kinds", "init_args": values}}}}
+    config = {
+        "model": {
+            "init_args": {
+                "net": {"class_path": "my_project.models.kinds.Kinds", "init_args": values}
+            }
+        }
+    }
     (tmp_path / "kinds.yaml").write_text(json.dumps(config, ensure_ascii=False))
-    succeed(project, "fit", *DIGITS, "-c", str(tmp_path / "kinds.yaml"), *QUICK, "--name=1e-3", SEEN=str(given))
+    succeed(
+        project,
+        "fit",
+        *DIGITS,
+        "-c",
+        str(tmp_path / "kinds.yaml"),
+        *QUICK,
+        "--name=1e-3",
+        SEEN=str(given),
+    )
     succeed(project, "test", "--run=1e-3", SEEN=str(back))
     assert json.loads(given.read_text())["texts"] == values["texts"]
     assert json.loads(given.read_text())["pad_token"] == "EOS"
@@ -95,7 +110,9 @@ def test_every_name_that_is_accepted_comes_back(project: Path, name: str) -> Non
 def test_a_credential_of_the_model_is_refused_before_it_is_written(project: Path, key: str) -> None:
     before = set((project / "logs").rglob("*"))
     net = "--model.net=my_project.models.kinds.Kinds"
-    option = f"--{key}=sk-1" if key.endswith("api_key") else '--model.net.texts={"password": "sk-1"}'
+    option = (
+        f"--{key}=sk-1" if key.endswith("api_key") else '--model.net.texts={"password": "sk-1"}'
+    )
     message = fail(project, "fit", *DIGITS, *QUICK, net, option, "--name=secret")
     assert message.startswith(f"{key} looks like a credential")
     assert "environment variable" in message
@@ -112,7 +129,10 @@ def test_a_credential_elsewhere_is_left_out_with_a_line(project: Path) -> None:
     sender = "--trainer.callbacks+=my_project.callbacks.sender.Sender"
     options = ("--trainer.callbacks.api_key=sk-1", "--trainer.callbacks.cls_token=CLS")
     output = succeed(project, "fit", *DIGITS, *QUICK, sender, *options, "--name=sender")
-    assert "config.yaml leaves out what looks like a credential: trainer.callbacks.0.api_key." in output
+    assert (
+        "config.yaml leaves out what looks like a credential: trainer.callbacks.0.api_key."
+        in output
+    )
     config = yaml.safe_load((directory(project, "sender") / "config.yaml").read_text())
     assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, "cls_token": "CLS"}
 

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "template" / "scripts" / "clear_wandb_cache.py"
-LOGGER = "trainer: {{logger: {{class_path: lightning.pytorch.loggers.WandbLogger, init_args: {{{}}}}}}}"
+LOGGER = (
+    "trainer: {{logger: {{class_path: lightning.pytorch.loggers.WandbLogger, init_args: {{{}}}}}}}"
+)
 
 
 class Server(ThreadingHTTPServer):
@@ -35,13 +37,18 @@ class Server(ThreadingHTTPServer):
         if pages is None:
             return self.status, {"project": None}
         page = int(variables["cursor"] or 0)
-        nodes = [{"id": name, "name": name, "projectId": "1", "state": "finished"} for name in pages[page]]
+        nodes = [
+            {"id": name, "name": name, "projectId": "1", "state": "finished"}
+            for name in pages[page]
+        ]
         runs = {
             "edges": [{"node": node, "cursor": str(page + 1)} for node in nodes],
             "pageInfo": {"endCursor": str(page + 1), "hasNextPage": page + 1 < len(pages)},
         }
         count = sum(map(len, pages)) + self.missing_in_list
-        return self.status_of_page_2 if page else self.status, {"project": {"runCount": count, "runs": runs}}
+        return self.status_of_page_2 if page else self.status, {
+            "project": {"runCount": count, "runs": runs}
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,11 +56,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        request: dict[str, Any] = json.loads(body) if self.path == "/graphql" else {"query": "telemetry"}
+        request: dict[str, Any] = (
+            json.loads(body) if self.path == "/graphql" else {"query": "telemetry"}
+        )
         status, data = self.server.answer(request["query"], request.get("variables") or {})
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(json.dumps({"data": data} if status == 200 else {"errors": [{"message": "no"}]}).encode())
+        self.wfile.write(
+            json.dumps(
+                {"data": data} if status == 200 else {"errors": [{"message": "no"}]}
+            ).encode()
+        )
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -75,11 +88,25 @@ class Project:
         for folder in ("configs", "home", "logs", "scripts"):
             (root / folder).mkdir(parents=True)
         (root / ".project-root").touch()
-        (root / "configs" / "default.yaml").write_text(LOGGER.format("project: demo, offline: true"))
+        (root / "configs" / "default.yaml").write_text(
+            LOGGER.format("project: demo, offline: true")
+        )
         shutil.copy(SCRIPT, root / "scripts")
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "NETRC"))}
-        self.env |= {"HOME": str(root / "home"), "WANDB_DIR": str(root / "home"), "NO_PROXY": "127.0.0.1"}
-        self.env |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4, "WANDB_ERROR_REPORTING": "false"}
+        self.env = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("WANDB_", "NETRC"))
+        }
+        self.env |= {
+            "HOME": str(root / "home"),
+            "WANDB_DIR": str(root / "home"),
+            "NO_PROXY": "127.0.0.1",
+        }
+        self.env |= {
+            "WANDB_BASE_URL": url,
+            "WANDB_API_KEY": "0123456789" * 4,
+            "WANDB_ERROR_REPORTING": "false",
+        }
 
     def add(self, run: str, *folders: str, logger: str = "project: demo, entity: null") -> Path:
         """Make a run's directory in logs/; without `folders`, with that of an online run."""
@@ -93,7 +120,11 @@ class Project:
 
     def clear(self, *args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(self.root / "scripts" / SCRIPT.name), *args]
-        kwargs = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+        kwargs = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        } | kwargs
         return subprocess.run(command, cwd=self.root, env=self.env, text=True, timeout=60, **kwargs)
 
     def clear_answering(self, answer: str) -> subprocess.CompletedProcess[str]:
@@ -135,16 +166,23 @@ def deleted(project: Project) -> Path:
     return project.add("baseline/deleted")
 
 
-def test_deleted_run_is_removed_and_those_on_both_pages_stay(project: Project, deleted: Path) -> None:
+def test_deleted_run_is_removed_and_those_on_both_pages_stay(
+    project: Project, deleted: Path
+) -> None:
     on_server = [project.add("baseline/first"), project.add("other/second")]
     done = project.clear("--yes")
-    assert done.stdout.splitlines() == ["logs/baseline/deleted  2.5 MB", "Run directories removed: 1, freed: 2.5 MB"]
+    assert done.stdout.splitlines() == [
+        "logs/baseline/deleted  2.5 MB",
+        "Run directories removed: 1, freed: 2.5 MB",
+    ]
     assert not done.stderr
     assert not deleted.exists()
     assert all((run / "checkpoints" / "best.ckpt").exists() for run in on_server)
 
 
-def test_empty_project_has_lost_all_its_runs(project: Project, deleted: Path, server: Server) -> None:
+def test_empty_project_has_lost_all_its_runs(
+    project: Project, deleted: Path, server: Server
+) -> None:
     server.projects = {"me/demo": [[]]}
     project.clear("--yes")
     assert not deleted.exists()
@@ -220,19 +258,27 @@ def test_run_of_another_project_is_kept(project: Project, logger: str) -> None:
     project.assert_keeps(run)
 
 
-def test_run_that_starts_while_the_server_is_asked_is_kept(project: Project, server: Server) -> None:
+def test_run_that_starts_while_the_server_is_asked_is_kept(
+    project: Project, server: Server
+) -> None:
     server.projects = {"me/demo": [[]]}
     server.while_asked = lambda: project.add("baseline/new")
     project.assert_keeps(project.root / "logs" / "baseline" / "new")
 
 
 def test_keep_list_keeps_by_run_id_and_by_name(project: Project) -> None:
-    kept = [project.add(run) for run in ("baseline/paper", "thesis/one", "thesis/two", "final/three")]
-    (project.root / "logs" / "keep.txt").write_text("# do not touch\n\npaper # table 2\nthesis\nlogs/final/\n")
+    kept = [
+        project.add(run) for run in ("baseline/paper", "thesis/one", "thesis/two", "final/three")
+    ]
+    (project.root / "logs" / "keep.txt").write_text(
+        "# do not touch\n\npaper # table 2\nthesis\nlogs/final/\n"
+    )
     project.assert_keeps(*kept)
 
 
-def test_links_are_not_followed_out_of_logs(project: Project, deleted: Path, tmp_path: Path) -> None:
+def test_links_are_not_followed_out_of_logs(
+    project: Project, deleted: Path, tmp_path: Path
+) -> None:
     logs = project.root / "logs"
     (logs / "baseline").rename(tmp_path / "outside")
     (logs / "linked_name").symlink_to(tmp_path / "outside")
@@ -254,7 +300,9 @@ def test_unknown_project_deletes_nothing(project: Project, deleted: Path, server
     project.assert_refuses()
 
 
-def test_project_option_wins_over_the_configs(project: Project, deleted: Path, server: Server) -> None:
+def test_project_option_wins_over_the_configs(
+    project: Project, deleted: Path, server: Server
+) -> None:
     server.projects = {"team/other": [[]]}
     run = project.add("baseline/elsewhere", logger="project: other, entity: team")
     project.clear("--yes", "--project", "team/other")
@@ -273,17 +321,25 @@ def test_project_is_found_among_several_loggers(project: Project, deleted: Path)
     assert not deleted.exists()
 
 
-def test_local_config_overrides_the_default_one(project: Project, deleted: Path, server: Server) -> None:
+def test_local_config_overrides_the_default_one(
+    project: Project, deleted: Path, server: Server
+) -> None:
     server.projects = {"team/demo": [[]]}
-    (project.root / "configs" / "local.yaml").write_text("trainer: {logger: {init_args: {entity: team}}}")
+    (project.root / "configs" / "local.yaml").write_text(
+        "trainer: {logger: {init_args: {entity: team}}}"
+    )
     run = project.add("baseline/ours", logger="project: demo, entity: team")
     project.clear("--yes")
     assert not run.exists()
     assert deleted.exists()
 
 
-@pytest.mark.parametrize("config", ["", "trainer: {logger: false}", "trainer: {logger: {class_path: CSVLogger}}"])
-def test_configs_without_project_delete_nothing(project: Project, deleted: Path, config: str) -> None:
+@pytest.mark.parametrize(
+    "config", ["", "trainer: {logger: false}", "trainer: {logger: {class_path: CSVLogger}}"]
+)
+def test_configs_without_project_delete_nothing(
+    project: Project, deleted: Path, config: str
+) -> None:
     (project.root / "configs" / "default.yaml").write_text(config)
     project.assert_refuses(because="--project ENTITY/PROJECT")
 
@@ -291,7 +347,9 @@ def test_configs_without_project_delete_nothing(project: Project, deleted: Path,
 # Servers that cannot be asked
 
 
-def test_unreachable_server_deletes_nothing(project: Project, deleted: Path, server: Server) -> None:
+def test_unreachable_server_deletes_nothing(
+    project: Project, deleted: Path, server: Server
+) -> None:
     server.shutdown()
     server.server_close()
     project.assert_refuses()
@@ -307,7 +365,9 @@ def test_wrong_api_key_deletes_nothing(project: Project, deleted: Path, server: 
     project.assert_refuses()
 
 
-def test_failure_at_the_second_page_deletes_nothing(project: Project, deleted: Path, server: Server) -> None:
+def test_failure_at_the_second_page_deletes_nothing(
+    project: Project, deleted: Path, server: Server
+) -> None:
     server.status_of_page_2 = 403
     project.assert_refuses()
 

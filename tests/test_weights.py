@@ -47,7 +47,8 @@ print(right / count)
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(
-        render(datasets=["digits"], package_name="my_project"), tmp_path_factory.mktemp("weights") / "my-project"
+        render(datasets=["digits"], package_name="my_project"),
+        tmp_path_factory.mktemp("weights") / "my-project",
     )
 
 
@@ -60,13 +61,17 @@ def measured(project: Path, checkpoint: Path) -> float:
     """Return the accuracy of a checkpoint's weights, computed without the command line."""
     script = project / "src" / "measure.py"
     script.write_text(MEASURE)
-    done = subprocess.run([sys.executable, str(script), str(checkpoint)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(script), str(checkpoint)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 
 @pytest.mark.parametrize("name", AVERAGES)
 def test_what_is_tested_is_what_the_checkpoint_holds(project: Path, name: str) -> None:
-    succeed(project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name={name}", "--test_after_fit=true")
+    succeed(
+        project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name={name}", "--test_after_fit=true"
+    )
     (best,) = project.glob(f"logs/{name}/*/checkpoints/best.ckpt")
     expected = measured(project, best)
     assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
@@ -107,5 +112,7 @@ def test_a_prediction_keeps_no_predictions_in_memory(project: Path) -> None:
         "    def on_predict_epoch_end(self, trainer, pl_module):\n"
         "        print('held', trainer.predict_loop.return_predictions)\n"
     )
-    output = succeed(project, "predict", "--run=memory", "--trainer.callbacks+=my_project.callbacks.held.Held")
+    output = succeed(
+        project, "predict", "--run=memory", "--trainer.callbacks+=my_project.callbacks.held.Held"
+    )
     assert "held False" in output

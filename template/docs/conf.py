@@ -14,7 +14,12 @@ package = next((ROOT / "src").glob("*/__init__.py")).parent
 project, release = metadata["name"], metadata["version"]
 extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 apidoc_modules = [
-    {"path": str(package), "destination": "api", "separate_modules": True, "automodule_options": {"members"}}
+    {
+        "path": str(package),
+        "destination": "api",
+        "separate_modules": True,
+        "automodule_options": {"members"},
+    }
 ]
 autodoc_inherit_docstrings = False
 default_role = "code"  # in docstrings `this` is code, as in Markdown
@@ -27,4 +32,7 @@ def setup(app: Sphinx) -> None:
 
 def escape(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Let an asterisk be one, (N, *shape) starts no emphasis, except in code and where it is escaped already."""
-    lines[:] = [re.sub(r"(`+).*?\1|\\.|(\*)", lambda match: r"\*" if match[2] else match[0], line) for line in lines]
+    lines[:] = [
+        re.sub(r"(`+).*?\1|\\.|(\*)", lambda match: r"\*" if match[2] else match[0], line)
+        for line in lines
+    ]

@@ -24,8 +24,12 @@ def logged_to(*configs: Path) -> tuple[str | None, str | None]:
         with path.open(encoding="utf-8") as file:
             loggers = ((yaml.safe_load(file) or {}).get("trainer") or {}).get("logger")
         for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if isinstance(logger, dict) and "WandbLogger" in logger.get("class_path", "WandbLogger"):
-                found |= {key: value for key, value in (logger.get("init_args") or {}).items() if value}
+            if isinstance(logger, dict) and "WandbLogger" in logger.get(
+                "class_path", "WandbLogger"
+            ):
+                found |= {
+                    key: value for key, value in (logger.get("init_args") or {}).items() if value
+                }
     return found.get("entity"), found.get("project")
 
 
@@ -38,15 +42,23 @@ def keep_list(path: Path) -> set[str]:
 def was_sent(run: Path) -> bool:
     """Return whether W&B has folders in a run's directory, and all of them are this run's and reached the server."""
     pattern = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run.name)}")
-    folders = {folder: pattern.fullmatch(folder.name) for folder in run.rglob("wandb/*run-*")}  # of test etc. as well
-    sent = (match and (not match[1] or any(folder.glob("*.wandb.synced"))) for folder, match in folders.items())
+    folders = {
+        folder: pattern.fullmatch(folder.name) for folder in run.rglob("wandb/*run-*")
+    }  # of test etc. as well
+    sent = (
+        match and (not match[1] or any(folder.glob("*.wandb.synced")))
+        for folder, match in folders.items()
+    )
     return bool(folders) and all(sent)
 
 
 def ask_server(entity: str | None, project: str) -> tuple[str, str | None, set[str]]:
     """Return the project's entity, the user's default entity, and the ids of all runs that the project has."""
     try:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # on a terminal, wandb would ask for a key
+        with (
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):  # on a terminal, wandb would ask for a key
             # few retries, to give up before Api's own timeout: after that wandb's service may hang when the script ends
             wandb.setup(wandb.Settings(x_graphql_retry_max=1, x_graphql_timeout_seconds=20))
             api = wandb.Api(timeout=60)
@@ -56,8 +68,12 @@ def ask_server(entity: str | None, project: str) -> tuple[str, str | None, set[s
             if len(ids) < len(runs):
                 raise ValueError(f"the server listed {len(ids)} of {len(runs)} runs")
             return runs.entity, default, ids
-    except Exception as error:  # wandb's own, those of requests, built-in: any of them means that nothing is known
-        raise ValueError(f"cannot ask W&B about {entity or '<your entity>'}/{project}: {error}") from error
+    except (
+        Exception
+    ) as error:  # wandb's own, those of requests, built-in: any of them means that nothing is known
+        raise ValueError(
+            f"cannot ask W&B about {entity or '<your entity>'}/{project}: {error}"
+        ) from error
 
 
 def deleted_runs(root: Path, chosen: str | None) -> list[Path]:
@@ -70,11 +86,18 @@ def deleted_runs(root: Path, chosen: str | None) -> list[Path]:
         raise ValueError("the configs name no W&B project: pass --project ENTITY/PROJECT")
     keep = keep_list(root / "logs" / "keep.txt")
     # listed before the server is asked: a run that starts in between must not look deleted
-    runs = [run for run in sorted((root / "logs").glob("*/*")) if not (run.is_symlink() or run.parent.is_symlink())]
+    runs = [
+        run
+        for run in sorted((root / "logs").glob("*/*"))
+        if not (run.is_symlink() or run.parent.is_symlink())
+    ]
     runs = [run for run in runs if was_sent(run) and not {run.name, run.parent.name} & keep]
     entity, default, ids = ask_server(entity, project)
     runs = [run for run in runs if run.name not in ids]
-    homes = [{(own or default, name) for own, name in map(logged_to, run.glob("config*.yaml"))} for run in runs]
+    homes = [
+        {(own or default, name) for own, name in map(logged_to, run.glob("config*.yaml"))}
+        for run in runs
+    ]
     return [run for run, home in zip(runs, homes, strict=True) if home == {(entity, project)}]
 
 
@@ -86,19 +109,34 @@ def confirmed(question: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Remove the directories of runs that were deleted on the W&B server.")
-    parser.add_argument("--project", metavar="ENTITY/PROJECT", help="default: the W&B logger's in configs/default.yaml")
+    parser = argparse.ArgumentParser(
+        description="Remove the directories of runs that were deleted on the W&B server."
+    )
+    parser.add_argument(
+        "--project",
+        metavar="ENTITY/PROJECT",
+        help="default: the W&B logger's in configs/default.yaml",
+    )
     parser.add_argument("--yes", action="store_true", help="remove without asking")
     options = parser.parse_args()
     try:
-        root = Path(pyrootutils.setup_root(__file__, indicator=".project-root"))  # loads .env, as the project does
+        root = Path(
+            pyrootutils.setup_root(__file__, indicator=".project-root")
+        )  # loads .env, as the project does
         runs = deleted_runs(root, options.project)
-        size = {run: sum(path.lstat().st_size for path in run.rglob("*") if path.is_file()) / 1e6 for run in runs}
+        size = {
+            run: sum(path.lstat().st_size for path in run.rglob("*") if path.is_file()) / 1e6
+            for run in runs
+        }
     except (OSError, ValueError, yaml.YAMLError) as error:
         sys.exit(f"error: {' '.join(str(error).split())} (nothing was removed)")
     for run in runs:
         print(f"{run.relative_to(root)}  {size[run]:.1f} MB")
-    if runs and not options.yes and not confirmed(f"Remove these {len(runs)}, checkpoints included? [y/N] "):
+    if (
+        runs
+        and not options.yes
+        and not confirmed(f"Remove these {len(runs)}, checkpoints included? [y/N] ")
+    ):
         print("Nothing was removed (--yes removes without asking).")
         return
     for run in runs:

@@ -17,7 +17,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent
-MAX_UNTRACKED = 1_000_000  # bytes of a file that git does not track, and that goes into the patch nevertheless
+MAX_UNTRACKED = (
+    1_000_000  # bytes of a file that git does not track, and that goes into the patch nevertheless
+)
 
 
 # A git hook has these set, and git would look at the hook's repository and index. The package's engine/git.py has the
@@ -59,13 +61,21 @@ def output(*command: str, accepted: Sequence[int] = (0,)) -> str | None:
     """Return what a command prints, None if it is not there or fails."""
     if not shutil.which(command[0]):
         return None
-    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY
+    }
     environment.pop("GIT_DIFF_OPTS", None)
-    environment["GIT_OPTIONAL_LOCKS"] = "0"  # a command of the user's may want to lock the index at this moment
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    environment["GIT_OPTIONAL_LOCKS"] = (
+        "0"  # a command of the user's may want to lock the index at this moment
+    )
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True
+    )
     if done.returncode not in accepted:
         return None
-    return done.stdout.decode("utf-8", errors="replace")  # text=True would turn each \r\n of a patch into \n
+    return done.stdout.decode(
+        "utf-8", errors="replace"
+    )  # text=True would turn each \r\n of a patch into \n
 
 
 def patch() -> str:
@@ -77,10 +87,17 @@ def patch() -> str:
         if added == "-":
             binary.append(f":(exclude,literal){name}")
     text = output(*PATCH, "HEAD", "--", ".", *binary) or ""
-    new = output("git", "ls-files", "-z", "--others", "--exclude-standard", "--", "src", "configs") or ""
+    new = (
+        output("git", "ls-files", "-z", "--others", "--exclude-standard", "--", "src", "configs")
+        or ""
+    )
     for name in new.split("\0")[:-1]:
         path = ROOT / name  # which may be a repository of its own, or a broken link
-        if path.is_file() and path.stat().st_size <= MAX_UNTRACKED and b"\0" not in path.read_bytes():
+        if (
+            path.is_file()
+            and path.stat().st_size <= MAX_UNTRACKED
+            and b"\0" not in path.read_bytes()
+        ):
             # exit status 1 says that the files differ
             text += output(*PATCH, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""
     return text
@@ -92,14 +109,21 @@ def code() -> dict[str, Any]:
     branch = output("git", "rev-parse", "--abbrev-ref", "HEAD", "--")
     if not commit or not branch:  # no git, no repository, or nothing committed yet
         return {"git": {"commit": None, "branch": None, "dirty": None}, "patch": ""}
-    changes = output("git", "status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none", ".")
+    changes = output(
+        "git", "status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none", "."
+    )
     branch = branch.splitlines()[0]
-    return {"git": {"commit": commit.strip(), "branch": branch, "dirty": bool(changes)}, "patch": patch()}
+    return {
+        "git": {"commit": commit.strip(), "branch": branch, "dirty": bool(changes)},
+        "patch": patch(),
+    }
 
 
 def software() -> dict[str, Any]:
     """Return the versions of Python and of all packages, and the template's with the answers that were given."""
-    found = [one.metadata for one in distributions()]  # in the order of imports, and empty for what pip left behind
+    found = [
+        one.metadata for one in distributions()
+    ]  # in the order of imports, and empty for what pip left behind
     packages = {one["Name"]: one["Version"] for one in reversed(found) if one}
     versions = {name: packages.get(name) for name in ("torch", "lightning")}
     answers = ROOT / ".copier-answers.yml"
@@ -107,7 +131,9 @@ def software() -> dict[str, Any]:
         "python": platform.python_version(),
         **versions,
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-        "template": yaml.safe_load(answers.read_text(encoding="utf-8")) if answers.exists() else None,
+        "template": yaml.safe_load(answers.read_text(encoding="utf-8"))
+        if answers.exists()
+        else None,
     }
 
 
@@ -115,7 +141,12 @@ def hardware() -> dict[str, Any]:
     """Return host, system, processor, its cores, GPUs as nvidia-smi has them, and the job of Slurm."""
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
-    gpus = output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader") or ""
+    gpus = (
+        output(
+            "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"
+        )
+        or ""
+    )
     return {
         "host": platform.node(),
         "system": platform.platform(),

@@ -46,9 +46,15 @@ from .utils.runs import check_checkpoint, commit_all, find_checkpoint, find_run,
 
 # What the user can do nothing about, such as that a resumed run's directory is not empty; that a loader is not
 # resumable, which ours is; and advertisements
-warnings.filterwarnings("ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable")
-QUIET = r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: not re.match(QUIET, r.getMessage()))
+warnings.filterwarnings(
+    "ignore", ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable"
+)
+QUIET = (
+    r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
+)
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+    lambda r: not re.match(QUIET, r.getMessage())
+)
 
 
 class CLI(LightningCLI):
@@ -68,7 +74,9 @@ class CLI(LightningCLI):
         except SIGTERMException:
             sys.exit(128 + signal.SIGTERM)
         except Exception as error:
-            with suppress(AttributeError):  # the processes that this one has started would wait for it
+            with suppress(
+                AttributeError
+            ):  # the processes that this one has started would wait for it
                 self.trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
             if not (text := user_message(error)):
                 raise
@@ -86,24 +94,34 @@ class CLI(LightningCLI):
 
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, not printed with the usage, and add the options that not all sub-commands have."""
-        self.parsers[verb] = parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
+        self.parsers[verb] = parser = super().init_parser(
+            exit_on_error=False, allow_abbrev=False, **kwargs
+        )
         if verb:
             add_actions(parser, verb)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of all sub-commands, and link what is declared once to where it is used."""
-        parser.add_argument("--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>.")
-        parser.add_argument("--run", type=str | None, help="Take config and checkpoint of <directory|id|name|last>.")
+        parser.add_argument(
+            "--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>."
+        )
+        parser.add_argument(
+            "--run", type=str | None, help="Take config and checkpoint of <directory|id|name|last>."
+        )
         precisions = Literal["highest", "high", "medium"]
-        parser.add_argument("--matmul_precision", type=precisions, default="highest", help="TF32 on a GPU: high.")
+        parser.add_argument(
+            "--matmul_precision", type=precisions, default="highest", help="TF32 on a GPU: high."
+        )
         parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
         parser.link_arguments("checkpoint.monitor", "model.init_args.monitor")
         parser.link_arguments("checkpoint.mode", "model.init_args.mode")
         for key in FROM_DATA:
             compute = partial(self.take_from_data, key)
-            parser.link_arguments(f"data.{key}", f"model.init_args.{key}", compute, apply_on="instantiate")
+            parser.link_arguments(
+                f"data.{key}", f"model.init_args.{key}", compute, apply_on="instantiate"
+            )
 
     def take_from_data(self, key: str, value: Any) -> Any:
         """Return what the data module gives to the model, as plain values, which every logger takes."""
@@ -113,7 +131,9 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments after the default configs, or after that of the run that `--run` names."""
-        args = [re.sub(r"^--trainer\.logger\.name(?=$|=)", "--name", arg) for arg in args]  # for every logger, and none
+        args = [
+            re.sub(r"^--trainer\.logger\.name(?=$|=)", "--name", arg) for arg in args
+        ]  # for every logger, and none
         self.arguments = [*args]
         verbs = list(self.subcommands())
         check_order(args, verbs)
@@ -138,7 +158,11 @@ class CLI(LightningCLI):
         configs = project_root() / "configs"
         if self.run:
             return ["-c", str(self.run / "config.yaml"), *args]
-        return ["-c", str(configs / "default.yaml"), *with_local_settings(args, configs / "local.yaml")]
+        return [
+            "-c",
+            str(configs / "default.yaml"),
+            *with_local_settings(args, configs / "local.yaml"),
+        ]
 
     def _parse_ckpt_path(self) -> None:
         """Keep Lightning from letting the checkpoint's hyperparameters win over configs and command line."""
@@ -153,14 +177,24 @@ class CLI(LightningCLI):
             defaults = self.parsers[str(self.subcommand)].get_defaults(skip_validation=True)
             forget_actions(config, defaults, self.run / "config.yaml", self.typed)
         if config.weights_only is None:
-            config.weights_only = True  # Lightning takes None as False for a checkpoint from the web
+            config.weights_only = (
+                True  # Lightning takes None as False for a checkpoint from the web
+            )
         if self.subcommand == "predict" and config.return_predictions is None:
-            config.return_predictions = False  # PredictionWriter has them; a million would fill the memory
+            config.return_predictions = (
+                False  # PredictionWriter has them; a million would fill the memory
+            )
         self.given = config.clone()
         if fit:
             refuse_secrets_of_the_model(config.as_dict())
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        loggers = [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
+        loggers = (
+            config.trainer.logger
+            if isinstance(config.trainer.logger, list)
+            else [config.trainer.logger]
+        )
+        loggers = [
+            logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)
+        ]
         names = [logger.get("name") for logger in loggers if logger.get("name") != "lightning_logs"]
         name = str(next(filter(None, [config.name, *names, "default"])))
         if not re.fullmatch(r"\w[\w.-]*", name):
@@ -168,20 +202,28 @@ class CLI(LightningCLI):
         logs, run = Path(config.trainer.default_root_dir or ""), self.run
         if not logs.is_absolute():
             logs = logs_folder(self.arguments)
-        which = config.ckpt_path or (("last" if run else None) if fit else None if config.allow_untrained else "best")
+        which = config.ckpt_path or (
+            ("last" if run else None) if fit else None if config.allow_untrained else "best"
+        )
         if which in ("best", "last"):
             run = run or find_run(name, logs, finished=not config.ckpt_path)
             found = find_checkpoint(run, which, config.weights_only is not False)
             if not found and (config.ckpt_path or not fit):
-                raise UserError(f"{shown(run)} has no {which} checkpoint: fit --run {run.name}, or --ckpt_path last")
+                raise UserError(
+                    f"{shown(run)} has no {which} checkpoint: fit --run {run.name}, or --ckpt_path last"
+                )
             config.ckpt_path = str(found) if found else None
         elif which and (Path(which).absolute().parent.parent / "config.yaml").exists():
             run = run or Path(which).absolute().parent.parent
         if self.run:
             rank_zero_info(f"Config: {shown(self.run / 'config.yaml')}")
         if which:
-            rank_zero_info(f"Checkpoint: {shown(config.ckpt_path) if config.ckpt_path else 'none yet, it starts anew'}")
-        new = logs / name / f"{datetime.now():%Y%m%d-%H%M%S-%f}{token_hex(1)}"  # sorts by time, and is unique
+            rank_zero_info(
+                f"Checkpoint: {shown(config.ckpt_path) if config.ckpt_path else 'none yet, it starts anew'}"
+            )
+        new = (
+            logs / name / f"{datetime.now():%Y%m%d-%H%M%S-%f}{token_hex(1)}"
+        )  # sorts by time, and is unique
         self.directory = run if run and (self.run or not fit) else new
         if not config.trainer.fast_dev_run:  # before a logger begins, or goes on with it
             rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
@@ -190,12 +232,26 @@ class CLI(LightningCLI):
         config.trainer.default_root_dir = here = str(self.directory)
         # a fast run ignores loggers, but some would write; callbacks that ask for one find one, as in a real fit
         if (loggers or fit) and config.trainer.fast_dev_run:
-            config.trainer.logger, loggers = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}, []
+            config.trainer.logger, loggers = (
+                {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"},
+                [],
+            )
         for args in loggers:
             name, run_id = self.directory.parts[-2:]
-            place = {"save_dir": here, "name": name, "experiment_name": name, "id": run_id, "run_name": run_id}
-            if "version" in args and "id" not in args:  # TensorBoard's folder is the run's, and CSV's one in it
-                place |= {"name": "", "version": self.csv_folder() if "flush_logs_every_n_steps" in args else ""}
+            place = {
+                "save_dir": here,
+                "name": name,
+                "experiment_name": name,
+                "id": run_id,
+                "run_name": run_id,
+            }
+            if (
+                "version" in args and "id" not in args
+            ):  # TensorBoard's folder is the run's, and CSV's one in it
+                place |= {
+                    "name": "",
+                    "version": self.csv_folder() if "flush_logs_every_n_steps" in args else "",
+                }
             for key in place.keys() & args.keys():
                 args[key] = place[key]
 
@@ -238,12 +294,16 @@ class CLI(LightningCLI):
             commit_all(project_root(), "_".join(self.directory.parts[-2:]))
         self.checkpoint, trainer = init.checkpoint, init.trainer
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
-        own, loggers = (one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger))
+        own, loggers = (
+            one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger)
+        )
         own = list(filter(None, own))
         if self.subcommand != "fit":
             own = without_averaging(own)
         used = [Resume(), StopAtBatchEnd(), *own]
-        if trainer.enable_progress_bar is not False and not any(isinstance(one, callbacks.ProgressBar) for one in used):
+        if trainer.enable_progress_bar is not False and not any(
+            isinstance(one, callbacks.ProgressBar) for one in used
+        ):
             used.append(ProgressBar())
         if trainer.enable_model_summary is not False and not any(
             isinstance(one, callbacks.ModelSummary) for one in used
@@ -258,7 +318,10 @@ class CLI(LightningCLI):
             used += [self.checkpoint] if trainer.enable_checkpointing is not False else []
             used += [PredictionWriter(self.directory)] if self.subcommand == "predict" else []
             if self.subcommand == "fit":
-                kwargs["logger"] = [*(logger for logger in loggers if isinstance(logger, Logger)), record.metrics]
+                kwargs["logger"] = [
+                    *(logger for logger in loggers if isinstance(logger, Logger)),
+                    record.metrics,
+                ]
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         plugins = [plugin for plugin in plugins if plugin is not None]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -275,5 +338,12 @@ class CLI(LightningCLI):
             best = self.checkpoint.best_model_path
             self.trainer.callbacks = without_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
             weights_only = self.config.fit.weights_only
-            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, weights_only=weights_only)
-            rank_zero_info(f"Tested: {shown(best) if best else 'the weights at the end (there is no best checkpoint)'}")
+            self.trainer.test(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=best or None,
+                weights_only=weights_only,
+            )
+            rank_zero_info(
+                f"Tested: {shown(best) if best else 'the weights at the end (there is no best checkpoint)'}"
+            )

@@ -22,7 +22,9 @@ class SameVersions(Callback):
         for name, first in trainer.strategy.broadcast(ours).items():
             if ours[name] != first:
                 here = f"process {trainer.global_rank} on {platform.node()} has {name} {ours[name]}"
-                raise UserError(f"{here}, and process 0 has {first}: install the same version on all machines")
+                raise UserError(
+                    f"{here}, and process 0 has {first}: install the same version on all machines"
+                )
 
 
 class FullySharded(ModelParallelStrategy):
@@ -39,13 +41,17 @@ class FullySharded(ModelParallelStrategy):
 
     def __init__(self, processes: int, timeout: timedelta = timedelta(minutes=10)) -> None:
         # a checkpoint is one file, which loads in any number of processes
-        super().__init__(processes, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout)
+        super().__init__(
+            processes, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
+        )
         self.processes = processes
 
     def setup_environment(self) -> None:
         """Connect the processes; raise UserError if there are not as many as was said."""
         if self.processes != (there := self.num_nodes * self.num_processes):
-            raise UserError(f"trainer.strategy.processes is {self.processes}, but devices times num_nodes is {there}")
+            raise UserError(
+                f"trainer.strategy.processes is {self.processes}, but devices times num_nodes is {there}"
+            )
         super().setup_environment()
         if self.lightning_module is not None:
             self.lightning_module.configure_model = self.shard  # type: ignore[method-assign]  # so no module needs one
@@ -56,7 +62,11 @@ class FullySharded(ModelParallelStrategy):
         mesh = self.device_mesh["data_parallel"]
         nets = list(self.lightning_module.children())
         layers = [layer for net in nets for layer in net.children()]
-        blocks = [block for layer in layers for block in (layer if isinstance(layer, nn.Sequential) else [layer])]
+        blocks = [
+            block
+            for layer in layers
+            for block in (layer if isinstance(layer, nn.Sequential) else [layer])
+        ]
         for unit in (*blocks, self.lightning_module):
             if not isinstance(unit, FSDPModule) and any(True for _ in unit.parameters()):
                 fully_shard(unit, mesh=mesh)

@@ -21,9 +21,22 @@ from .utils.runs import find_run
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 CHECKED = 256  # samples of the test set, at most
-HERE = ("accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true", "fast_dev_run=1")
+HERE = (
+    "accelerator=cpu",
+    "devices=1",
+    "num_nodes=1",
+    "strategy=auto",
+    "precision=32-true",
+    "fast_dev_run=1",
+)
 ANY_SIZE = {"inputs": {0: torch.export.Dim.DYNAMIC}}  # of a batch
-QUIET = ("callbacks=null", "enable_progress_bar=false", "enable_model_summary=false", "logger=false", "profiler=null")
+QUIET = (
+    "callbacks=null",
+    "enable_progress_bar=false",
+    "enable_model_summary=false",
+    "logger=false",
+    "profiler=null",
+)
 
 Outputs = dict[str, Tensor]
 Predict = Callable[[Tensor], Outputs]
@@ -54,15 +67,23 @@ class Exported(nn.Module):
 
 def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
     """Return what a run's model is exported as, and inputs from its test set; raise UserError if it has none such."""
-    for name in ("lightning.pytorch", "lightning.fabric", "torch.onnx"):  # what they say is about training, and others
+    for name in (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "torch.onnx",
+    ):  # what they say is about training, and others
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint")
     options = [f"--trainer.{option}" for option in (*HERE, *QUIET)]
     cli = CLI(["predict", f"--run={run}", f"--ckpt_path={checkpoint}", *options])
     batches, count = [], 0
     for batch in cli.datamodule.predict_dataloader():
-        if not isinstance(batch, tuple | list) or not all(isinstance(part, Tensor) for part in batch[:2]):
-            raise UserError("what can be exported are models of batches that are pairs of tensors: inputs and labels")
+        if not isinstance(batch, tuple | list) or not all(
+            isinstance(part, Tensor) for part in batch[:2]
+        ):
+            raise UserError(
+                "what can be exported are models of batches that are pairs of tensors: inputs and labels"
+            )
         batches.append(batch)
         count += len(batch[0])
         if count >= CHECKED:
@@ -73,12 +94,19 @@ def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
     return exported, inputs
 
 
-def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]) -> Predict:
+def export_onnx(
+    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
+) -> Predict:
     """Write an ONNX file, and return what ONNX Runtime makes of it."""
     from onnxruntime import InferenceSession
 
     names = list(exported(inputs))
-    options: dict[str, Any] = {"input_names": ["inputs"], "output_names": names, "dynamo": True, "verbose": False}
+    options: dict[str, Any] = {
+        "input_names": ["inputs"],
+        "output_names": names,
+        "dynamo": True,
+        "verbose": False,
+    }
     program = torch.onnx.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, **options)
     assert program is not None
     program.model.metadata_props.update(metadata)
@@ -92,19 +120,25 @@ def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: dict[s
     return run
 
 
-def export_program(exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]) -> Predict:
+def export_program(
+    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
+) -> Predict:
     """Write a program of torch.export, and return it as it is read again."""
     program = torch.export.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, strict=False)
     torch.export.save(program, path, extra_files=metadata)
     return torch.export.load(path).module()
 
 
-def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]) -> Predict:
+def export_weights(
+    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
+) -> Predict:
     """Write the weights alone, by their names in the module, and return the module with them."""
     from safetensors.torch import load_file, save
 
     # a copy of each: the format knows no memory that weights share
-    copies = {name: value.clone().contiguous() for name, value in exported.model.state_dict().items()}
+    copies = {
+        name: value.clone().contiguous() for name, value in exported.model.state_dict().items()
+    }
     path.write_bytes(save(copies, metadata))
     weights = {f"model.{name}": value for name, value in load_file(path).items()}
     return lambda inputs: cast("Outputs", torch.func.functional_call(exported, weights, (inputs,)))
@@ -125,17 +159,27 @@ def difference(expected: Outputs, found: Outputs) -> float:
 def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
     """Write the file if what it holds predicts as the model does; raise UserError if not."""
     exported, inputs = load(run, checkpoint)
-    classes = [str(name) for name in getattr(exported.data, "classes", range(getattr(exported.data, "num_classes", 0)))]
+    classes = [
+        str(name)
+        for name in getattr(
+            exported.data, "classes", range(getattr(exported.data, "num_classes", 0))
+        )
+    ]
     metadata = {"classes": json.dumps(classes, ensure_ascii=False), "run": "/".join(run.parts[-2:])}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}{SUFFIXES[kind]}")  # torch.export asks for its own suffix
     try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # also if it was trained as a compiled one
+        with (
+            torch.no_grad(),
+            torch.compiler.set_stance("force_eager"),
+        ):  # also if it was trained as a compiled one
             run_again = FORMATS[kind](exported, inputs, part, metadata)
             for size in (1, 2, len(inputs)):
                 apart = difference(exported(inputs[:size]), run_again(inputs[:size]))
                 if not apart <= tolerance:  # NaN is not either
-                    raise UserError(f"the exported model differs by {apart:.1e}, more than --tolerance {tolerance:g}")
+                    raise UserError(
+                        f"the exported model differs by {apart:.1e}, more than --tolerance {tolerance:g}"
+                    )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -146,12 +190,18 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     parser = Parser(f"python -m {__package__}.export", allow_abbrev=False, description=__doc__)
-    parser.add_argument("--run", default="last", help="<directory|id|name|last>, as --run of the other commands")
+    parser.add_argument(
+        "--run", default="last", help="<directory|id|name|last>, as --run of the other commands"
+    )
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="best, if left out")
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="best, if left out"
+    )
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
     parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
-    parser.add_argument("--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4")
+    parser.add_argument(
+        "--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4"
+    )
     try:
         given = parser.parse_args(args)
         run = find_run(given.run, chosen_folder(given.logs))

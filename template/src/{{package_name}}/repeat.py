@@ -43,9 +43,13 @@ def fit(arguments: Sequence[str]) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
-    parser = Parser(f"python -m {__package__}.repeat", usage=USAGE, allow_abbrev=False, description=__doc__)
+    parser = Parser(
+        f"python -m {__package__}.repeat", usage=USAGE, allow_abbrev=False, description=__doc__
+    )
     parser.add_argument("--seeds", metavar="1..5", help="seeds of the runs, or a list such as 3,7")
-    parser.add_argument("--folds", type=count, metavar="K", help="hold out each of K parts of the training set once")
+    parser.add_argument(
+        "--folds", type=count, metavar="K", help="hold out each of K parts of the training set once"
+    )
     parser.add_argument("--name", default="default", help="name of the runs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     repeats: list[tuple[list[str], list[str]]] = []
@@ -54,8 +58,14 @@ def main(args: Sequence[str] | None = None) -> None:
         given, rest = parser.parse_known_args(args)
         if not given.seeds and not given.folds:
             raise UserError("--seeds or --folds is missing: what is to differ between the runs?")
-        seeds = [[f"--seed_everything={seed}"] for seed in numbers(given.seeds)] if given.seeds else [[]]
-        folds = [[f"--data.fold={fold + 1}/{given.folds}"] for fold in range(given.folds or 0)] or [[]]
+        seeds = (
+            [[f"--seed_everything={seed}"] for seed in numbers(given.seeds)]
+            if given.seeds
+            else [[]]
+        )
+        folds = [[f"--data.fold={fold + 1}/{given.folds}"] for fold in range(given.folds or 0)] or [
+            []
+        ]
         project_root()  # loads .env
         repeats = list(itertools.product(seeds, folds))
         for seed, fold in repeats:

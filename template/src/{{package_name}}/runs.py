@@ -47,7 +47,9 @@ def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
     conditions = [condition.partition("=") for condition in options.filter]
     for key, equals, _ in conditions:
         if not key or not equals:
-            raise UserError(f"--filter is {key or equals}, but must be key=value, such as data.batch_size=64")
+            raise UserError(
+                f"--filter is {key or equals}, but must be key=value, such as data.batch_size=64"
+            )
     order = options.sort.removeprefix("-")
     downwards = options.sort.startswith("-")
 
@@ -62,7 +64,9 @@ def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
 
 def all_runs(logs: Path) -> list[Run]:
     """Return the runs below a folder, the newest first, without a look at what is in their files."""
-    paths = {path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")}
+    paths = {
+        path.parent for name in ("config.yaml", "run.json") for path in logs.glob(f"*/*/{name}")
+    }
     return [Run(path) for path in sorted(paths, key=lambda path: path.name, reverse=True)]
 
 
@@ -95,8 +99,22 @@ def list_runs(options: Namespace) -> None:
         columns = [column for metric in metrics for column in (f"best.{metric}", metric)]
         columns = [column for column in columns if any(column in run.values for run in runs)]
         columns += varied(runs) if options.varied else []
-        columns = ["name", "id", "status", "start", "duration", "epochs", "steps", *columns, "commit"]
-        show(columns, [[cell(column, run.values.get(column)) for column in columns] for run in runs], fold=False)
+        columns = [
+            "name",
+            "id",
+            "status",
+            "start",
+            "duration",
+            "epochs",
+            "steps",
+            *columns,
+            "commit",
+        ]
+        show(
+            columns,
+            [[cell(column, run.values.get(column)) for column in columns] for run in runs],
+            fold=False,
+        )
         if more:
             print(f"These are the first {SHOWN}, and there are more: --limit says how many to list")
     else:
@@ -109,8 +127,12 @@ def summarize_runs(options: Namespace) -> None:
     if not runs:
         raise UserError(f"there is no finished run of these in {shown(options.logs)}")
     tested = dict.fromkeys(key for run in runs for key in run.last if key.startswith("test/"))
-    metrics = options.metric or list(dict.fromkeys([*(f"best.{run.monitor}" for run in runs), *tested]))
-    rows = [[group.label, str(len(group.runs)), *map(group.summary, metrics)] for group in grouped(runs)]
+    metrics = options.metric or list(
+        dict.fromkeys([*(f"best.{run.monitor}" for run in runs), *tested])
+    )
+    rows = [
+        [group.label, str(len(group.runs)), *map(group.summary, metrics)] for group in grouped(runs)
+    ]
     columns = ["experiment", "runs", *metrics]
     if options.format == "table":
         show(columns, rows, fold=False)
@@ -146,17 +168,23 @@ def diff_runs(options: Namespace) -> None:
 def reproduce_run(options: Namespace) -> None:
     """Train a run again and print how its metrics compare; raise UserError if one differs too much."""
     run, outside = find(options.run, options.logs), 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C: the worktree has to go
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # stop as for Ctrl-C: the worktree has to go
     with reproduced(run, options.into, options.keep) as again:
         expected, found = run.record["metrics"], again.record["metrics"]
         for name, value in expected.items():
             difference = distance(value, found.get(name))
-            result = f"{text(found.get(name))} now, differs by {difference:g}" if difference else "equal"
+            result = (
+                f"{text(found.get(name))} now, differs by {difference:g}" if difference else "equal"
+            )
             print(f"{name}: {text(value)}, {result}")
             outside += difference > options.tolerance
         if outside:
             show(["origin", shown(run.directory), "now"], different(run.origin, again.origin))
-            raise UserError(f"{outside} of {len(expected)} metrics differ by more than {options.tolerance:g}")
+            raise UserError(
+                f"{outside} of {len(expected)} metrics differ by more than {options.tolerance:g}"
+            )
 
 
 def find(wanted: str, logs: Path) -> Run:
@@ -180,32 +208,55 @@ def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -
 
 def parse(arguments: Sequence[str]) -> Namespace:
     """Return the options, with the function that they are for."""
-    parser = Parser(f"python -m {__package__}.runs", epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
-    parser.description = "List the runs below logs/, compare two, sum up and plot several, or train one again."
+    parser = Parser(
+        f"python -m {__package__}.runs",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.description = (
+        "List the runs below logs/, compare two, sum up and plot several, or train one again."
+    )
     commands = parser.add_subparsers(metavar="|".join(COMMANDS))
     place = Parser(add_help=False)
     place.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
     several = Parser(add_help=False, parents=[place])
     several.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=FILTER)
     several.add_argument("--name", action="append", default=[], metavar="NAME", help=NAME)
-    several.add_argument("--status", action="append", dest="filter", type="status={}".format, metavar="S", help=STATUS)
-    several.add_argument("--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards")
+    several.add_argument(
+        "--status",
+        action="append",
+        dest="filter",
+        type="status={}".format,
+        metavar="S",
+        help=STATUS,
+    )
+    several.add_argument(
+        "--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards"
+    )
     several.add_argument("--limit", type=count, metavar="N", help="the first N alone")
 
     listing = commands.add_parser("list", help=COMMANDS["list"], parents=[several])
     listing.set_defaults(function=list_runs)
-    listing.add_argument("--metric", action="append", default=[], metavar="NAME", help="show another metric, too")
     listing.add_argument(
-        "--varied", action="store_true", help="show the keys of config.yaml that are not all equal, too"
+        "--metric", action="append", default=[], metavar="NAME", help="show another metric, too"
     )
-    listing.add_argument("--json", action="store_true", help="print JSON, with all of config.yaml and run.json")
+    listing.add_argument(
+        "--varied",
+        action="store_true",
+        help="show the keys of config.yaml that are not all equal, too",
+    )
+    listing.add_argument(
+        "--json", action="store_true", help="print JSON, with all of config.yaml and run.json"
+    )
     diff = commands.add_parser("diff", help=COMMANDS["diff"], parents=[place])
     diff.set_defaults(function=diff_runs)
     diff.add_argument("one", metavar="A", help=A_RUN)
     diff.add_argument("other", metavar="B", help=A_RUN)
     summary = commands.add_parser("summary", help=COMMANDS["summary"], parents=[several])
     summary.set_defaults(function=summarize_runs)
-    summary.add_argument("--metric", action="append", default=[], metavar="NAME", help="this, not the usual ones")
+    summary.add_argument(
+        "--metric", action="append", default=[], metavar="NAME", help="this, not the usual ones"
+    )
     summary.add_argument("--format", choices=["table", "markdown", "latex"], default="table")
     plot = commands.add_parser("plot", help=COMMANDS["plot"], parents=[several])
     plot.set_defaults(function=plot_runs)
@@ -216,13 +267,28 @@ def parse(arguments: Sequence[str]) -> Namespace:
         metavar="NAME",
         help="this, not the one that says which checkpoint is best; may be repeated",
     )
-    plot.add_argument("--x", default="step", metavar="KEY", help="step, epoch, or a key with a number for each run")
-    plot.add_argument("--output", type=svg_file, default=Path("runs.svg"), metavar="FILE", help="(default: runs.svg)")
+    plot.add_argument(
+        "--x",
+        default="step",
+        metavar="KEY",
+        help="step, epoch, or a key with a number for each run",
+    )
+    plot.add_argument(
+        "--output",
+        type=svg_file,
+        default=Path("runs.svg"),
+        metavar="FILE",
+        help="(default: runs.svg)",
+    )
     again = commands.add_parser("reproduce", help=COMMANDS["reproduce"], parents=[place])
     again.set_defaults(function=reproduce_run)
     again.add_argument("run", metavar="X", help=A_RUN)
-    again.add_argument("--tolerance", type=tolerance, default=0.0, help="how far a metric may be off (default: 0)")
-    again.add_argument("--into", type=Path, metavar="FOLDER", help="check out there, not into a temporary folder")
+    again.add_argument(
+        "--tolerance", type=tolerance, default=0.0, help="how far a metric may be off (default: 0)"
+    )
+    again.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="check out there, not into a temporary folder"
+    )
     again.add_argument("--keep", action="store_true", help="do not remove that folder in the end")
     return parser.parse_args(arguments)
 

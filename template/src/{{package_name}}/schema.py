@@ -20,7 +20,9 @@ def import_package() -> dict[str, str]:
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
         name = ".".join([str(__package__), *(part for part in parts if part != "__init__")])
-        if parts == ("__main__",) or not all(part.isidentifier() for part in parts):  # scripts, and copies of notebooks
+        if parts == ("__main__",) or not all(
+            part.isidentifier() for part in parts
+        ):  # scripts, and copies of notebooks
             continue
         try:
             importlib.import_module(name)
@@ -53,15 +55,26 @@ def generate() -> dict[str, Any]:
         for key, value in vars(module).items()
         if callable(value) and f"{getattr(value, '__module__', '')}.".startswith(f"{__package__}.")
     }
-    classes = [value for value in dict.fromkeys(members[key] for key in sorted(members)) if isinstance(value, type)]
+    classes = [
+        value
+        for value in dict.fromkeys(members[key] for key in sorted(members))
+        if isinstance(value, type)
+    ]
 
     # Of every network, PyTorch's own too, jsonargparse would list the arguments, and at some of them it fails
     set_parsing_settings(subclasses_disabled=[lambda cls: cls is nn.Module])
     parser = capture_parser(lambda: CLI([]))
-    built = {nn.Module, *(cls for one in classes for factory in factories(one).values() for cls in factory.classes)}
+    built = {
+        nn.Module,
+        *(cls for one in classes for factory in factories(one).values() for cls in factory.classes),
+    }
     bases = {}  # of what arguments build, where its description is
     for index, base in enumerate(sorted(built, key=lambda cls: (cls.__module__, cls.__qualname__))):
-        networks = [one for one in classes if issubclass(one, nn.Module) and not issubclass(one, LightningModule)]
+        networks = [
+            one
+            for one in classes
+            if issubclass(one, nn.Module) and not issubclass(one, LightningModule)
+        ]
         if known := tuple(networks) if base is nn.Module else (base,):
             parser.add_argument(f"--{index}", type=Union[known])  # noqa: UP007
             bases[base] = str(index)
@@ -74,7 +87,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     parser = Parser(f"python -m {__package__}.schema", allow_abbrev=False, description=__doc__)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to, instead of configs/schema.json")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to, instead of configs/schema.json"
+    )
     try:
         output = parser.parse_args(args).output or project_root() / "configs" / "schema.json"
         text = json.dumps(generate(), indent=0, sort_keys=True, ensure_ascii=False) + "\n"

@@ -42,7 +42,9 @@ FAILURES = 3  # in a row, after which a worker gives up
 MARK = "# Written by a search"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the heartbeat and what goes with it
+warnings.filterwarnings(
+    "ignore", category=ExperimentalWarning
+)  # of the heartbeat and what goes with it
 hand_on = RetryHeartbeatStaleTrialCallback(max_retry=5)
 
 
@@ -131,7 +133,10 @@ class Worker:
             if done >= self.search.trials:
                 self.begins.release()
                 return
-            if done + states[TrialState.RUNNING] >= self.search.trials and not states[TrialState.WAITING]:
+            if (
+                done + states[TrialState.RUNNING] >= self.search.trials
+                and not states[TrialState.WAITING]
+            ):
                 self.begins.release()
                 time.sleep(1)  # other workers have the last ones, and may die
                 continue
@@ -149,9 +154,19 @@ class Worker:
         self.begins.release()
         search, root, pruned = self.search, project_root(), False
         values, reported = list[float](), set[int]()
-        options, begun = list(suggest(trial, search.space)), root / trial.user_attrs.get("run", "none")
-        new = [f"--name={search.study}", "--trainer.enable_model_summary=false", *self.arguments, *options]
-        process = FitProcess(["fit", *([f"--run={begun}"] if (begun / "config.yaml").exists() else new)])
+        options, begun = (
+            list(suggest(trial, search.space)),
+            root / trial.user_attrs.get("run", "none"),
+        )
+        new = [
+            f"--name={search.study}",
+            "--trainer.enable_model_summary=false",
+            *self.arguments,
+            *options,
+        ]
+        process = FitProcess(
+            ["fit", *([f"--run={begun}"] if (begun / "config.yaml").exists() else new)]
+        )
         try:
             process.listen()
             if process.directory:
@@ -179,7 +194,11 @@ class Worker:
         best = (max if search.direction == "maximize" else min)(values)
         record = {"study": search.study, "number": trial.number, "pruned": pruned}
         path = (process.directory or root) / "run.json"
-        write(path, json.dumps(Run(path.parent).record | {"trial": record}, indent=2, ensure_ascii=False) + "\n")
+        write(
+            path,
+            json.dumps(Run(path.parent).record | {"trial": record}, indent=2, ensure_ascii=False)
+            + "\n",
+        )
         result = f"Trial {trial.number}: {search.metric} {best:.6g}{', pruned' * pruned}"
         print(result, *options, file=sys.stderr)
         if pruned:
@@ -190,8 +209,13 @@ class Worker:
 def connect(search: Search, logs: Path) -> RDBStorage:
     """Return the storage that the workers share, with its tables."""
     url = search.storage or f"sqlite:///{logs / 'search.db'}"
-    beat: dict[str, Any] = {"heartbeat_interval": search.heartbeat, "grace_period": 2 * search.heartbeat}
-    for _ in range(2):  # workers that begin at once are in each other's way when they make the tables
+    beat: dict[str, Any] = {
+        "heartbeat_interval": search.heartbeat,
+        "grace_period": 2 * search.heartbeat,
+    }
+    for _ in range(
+        2
+    ):  # workers that begin at once are in each other's way when they make the tables
         with suppress(SQLAlchemyError):
             return RDBStorage(url, **beat, heartbeat_stale_trial_callback=hand_on)
         time.sleep(1)
@@ -204,21 +228,32 @@ def suggest(trial: Trial, space: dict[str, Range | list[Any]]) -> Iterator[str]:
         try:
             chosen: Any
             if isinstance(among, list):  # Optuna keeps plain values alone
-                plain = [json.dumps(value) if isinstance(value, list | dict) else value for value in among]
+                plain = [
+                    json.dumps(value) if isinstance(value, list | dict) else value
+                    for value in among
+                ]
                 chosen = trial.suggest_categorical(key, plain)
             elif isinstance(among.low, int) and isinstance(among.high, int):
-                chosen = trial.suggest_int(key, among.low, among.high, step=int(among.step or 1), log=among.log)
+                chosen = trial.suggest_int(
+                    key, among.low, among.high, step=int(among.step or 1), log=among.log
+                )
             else:
-                chosen = trial.suggest_float(key, among.low, among.high, step=among.step, log=among.log)
+                chosen = trial.suggest_float(
+                    key, among.low, among.high, step=among.step, log=among.log
+                )
         except ValueError as error:
-            raise UserError(f"space.{key}: {error} (if the study has begun, name another one with --study)") from error
+            raise UserError(
+                f"space.{key}: {error} (if the study has begun, name another one with --study)"
+            ) from error
         yield f"--{key}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
 
 
 def write_best(study: optuna.Study, metric: str) -> None:
     """Write the configuration of the best trial as a config of its own, and say where."""
     if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-        raise UserError(f"all trials of {study.study_name} were stopped early: the pruner is too strict")
+        raise UserError(
+            f"all trials of {study.study_name} were stopped early: the pruner is too strict"
+        )
     best, root = study.best_trial, project_root()
     run, path = root / best.user_attrs["run"], experiment(study.study_name)
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -239,7 +274,9 @@ def experiment(study: str) -> Path:
     """Return where the best trial's configuration goes; raise UserError if something else is there."""
     path = project_root() / "configs" / "experiment" / f"{study}.yaml"
     if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
-        raise UserError(f"{shown(path)} was not written by a search: rename it, or name another study with --study")
+        raise UserError(
+            f"{shown(path)} was not written by a search: rename it, or name another study with --study"
+        )
     return path
 
 
@@ -249,9 +286,14 @@ def explained(storage: str | None) -> Iterator[None]:
     try:
         yield
     except (ImportError, SQLAlchemyError, StorageInternalError) as error:
-        reason = getattr(error if isinstance(error, SQLAlchemyError) else error.__cause__, "orig", None) or error
+        reason = (
+            getattr(error if isinstance(error, SQLAlchemyError) else error.__cause__, "orig", None)
+            or error
+        )
         place = mask(storage or "logs/search.db")
-        raise UserError(f"storage {place} cannot be used: {' '.join(str(reason).split())[:200]}") from error
+        raise UserError(
+            f"storage {place} cannot be used: {' '.join(str(reason).split())[:200]}"
+        ) from error
 
 
 def check_config(path: str) -> None:
@@ -262,7 +304,9 @@ def check_config(path: str) -> None:
         name = one.key.split(".")[0]
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            raise UserError(f"{one.place}: {name} is not a known key{f': did you mean {near[0]}?' if near else ''}")
+            raise UserError(
+                f"{one.place}: {name} is not a known key{f': did you mean {near[0]}?' if near else ''}"
+            )
     for name in ("metric", "space"):
         if Path(path).is_file() and config.get(name) is None:
             raise UserError(f"{shown(path)}: {name} is missing")
@@ -271,10 +315,18 @@ def check_config(path: str) -> None:
 def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
     """Return the search, and the arguments that are for `fit`."""
     usage = "%(prog)s configs/search/<study>.yaml [--study NAME] [--trials N] [--storage URL] [arguments of fit]"
-    known = Parser(f"python -m {__package__}.search", usage=usage, allow_abbrev=False, description=__doc__)
-    known.add_argument("config", metavar="configs/search/<study>.yaml", help="what to search for, and among what")
-    known.add_argument("--study", metavar="NAME", help="of the study and its runs, instead of the config's")
-    known.add_argument("--trials", metavar="N", help="how many the study has in the end, of all workers together")
+    known = Parser(
+        f"python -m {__package__}.search", usage=usage, allow_abbrev=False, description=__doc__
+    )
+    known.add_argument(
+        "config", metavar="configs/search/<study>.yaml", help="what to search for, and among what"
+    )
+    known.add_argument(
+        "--study", metavar="NAME", help="of the study and its runs, instead of the config's"
+    )
+    known.add_argument(
+        "--trials", metavar="N", help="how many the study has in the end, of all workers together"
+    )
     known.add_argument("--storage", metavar="URL", help="the database, instead of logs/search.db")
     given, fit = known.parse_known_args(arguments)
     if wrong := [arg for arg in fit if arg.split("=")[0] in ("--run", "--ckpt_path")]:
@@ -284,14 +336,18 @@ def parse(arguments: Sequence[str]) -> tuple[Search, list[str]]:
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(Search)
     words = [f"--study={Path(given.config).stem}"]
-    words += [f"--{key}={value}" for key, value in vars(given).items() if value is not None]  # config comes first
+    words += [
+        f"--{key}={value}" for key, value in vars(given).items() if value is not None
+    ]  # config comes first
     try:
         values = vars(parser.instantiate(parser.parse_args(words)))
     except ArgumentError as error:
         from .engine.messages import explain_parse_error  # only here, as it takes seconds to import
 
         typed = configs.given(["--config", given.config, *words])
-        raise UserError(explain_parse_error(str(error), Search.__dataclass_fields__, typed)) from error
+        raise UserError(
+            explain_parse_error(str(error), Search.__dataclass_fields__, typed)
+        ) from error
     for name in ("trials", "heartbeat"):
         if values[name] < 1:
             raise UserError(f"{name} is {values[name]}, but must be at least 1")

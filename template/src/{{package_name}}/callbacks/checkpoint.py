@@ -24,9 +24,17 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what was best, also where the run's directory has been moved."""
         there, here = state_dict["dirpath"], str(self.dirpath)
-        now = here if Path(there).parent.name == Path(here).parent.name else there  # the other is another run's
-        paths = {key: value.replace(there, now) for key, value in state_dict.items() if isinstance(value, str)}
-        best = {path.replace(there, now): score for path, score in state_dict["best_k_models"].items()}
+        now = (
+            here if Path(there).parent.name == Path(here).parent.name else there
+        )  # the other is another run's
+        paths = {
+            key: value.replace(there, now)
+            for key, value in state_dict.items()
+            if isinstance(value, str)
+        }
+        best = {
+            path.replace(there, now): score for path, score in state_dict["best_k_models"].items()
+        }
         super().load_state_dict({**state_dict, **paths, "best_k_models": best})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,8 +55,14 @@ class BestCheckpoint(ModelCheckpoint):
 
     on_train_end = on_train_epoch_start
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """Save where a signal stops an epoch; if it stops a validation, the epoch before stays the last."""
-        if isinstance(exception, SIGTERMException) and trainer.training and not trainer.is_last_batch:
+        if (
+            isinstance(exception, SIGTERMException)
+            and trainer.training
+            and not trainer.is_last_batch
+        ):
             self.save(trainer)
         self.on_train_epoch_start(trainer, pl_module)

@@ -52,7 +52,11 @@ class PredictionWriter(BasePredictionWriter):
             return
         path, whole = self.directory / "predictions.csv", self.directory / "predictions.part"
         with ExitStack() as stack, whole.open("w", encoding="utf-8") as file:
-            parts = [stack.enter_context(part.open(encoding="utf-8")) for part in self.parts if part.exists()]
+            parts = [
+                stack.enter_context(part.open(encoding="utf-8"))
+                for part in self.parts
+                if part.exists()
+            ]
             file.writelines({part.readline() for part in parts})  # all have the same header
             file.writelines(heapq.merge(*parts, key=lambda line: int(line.partition(",")[0])))
         whole.replace(path)

@@ -41,10 +41,14 @@ class MetricsFile(Logger):
         self.rows.setdefault(step or 0, {"step": step or 0, "epoch": None}).update(metrics)
 
     def write(self) -> None:
-        if not self.rows:  # an evaluation logs nothing here, and must leave the file of the training as it is
+        if (
+            not self.rows
+        ):  # an evaluation logs nothing here, and must leave the file of the training as it is
             return
         text = io.StringIO()
-        writer = csv.DictWriter(text, dict.fromkeys(name for row in self.rows.values() for name in row))
+        writer = csv.DictWriter(
+            text, dict.fromkeys(name for row in self.rows.values() for name in row)
+        )
         writer.writeheader()
         writer.writerows(self.rows[step] for step in sorted(self.rows))
         write(self.path, text.getvalue())
@@ -52,7 +56,10 @@ class MetricsFile(Logger):
     def resume(self, step: int) -> None:
         """Take up the rows before this step; what was logged later will be once more."""
         with suppress(FileNotFoundError), self.path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+            rows = [
+                {name: value for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
             self.rows = {int(row["step"]): row for row in rows if int(row["step"]) < step}
 
 
@@ -72,14 +79,20 @@ class RunRecord(Callback):
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
         self.origin: subprocess.Popen[str] | None = None
-        if config is not None and not getattr(rank_zero_only, "rank", 0):  # where it comes from, beside its start
+        if config is not None and not getattr(
+            rank_zero_only, "rank", 0
+        ):  # where it comes from, beside its start
             script = [sys.executable, str(project_root() / "scripts" / "origin.py")]
-            self.origin = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+            self.origin = subprocess.Popen(
+                script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+            )
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # a run that goes on begins with its training, if that is not refused; the test after fit is the same command
-        if "start" in self.command or (stage == "fit" and (self.directory / "config.yaml").exists()):
+        if "start" in self.command or (
+            stage == "fit" and (self.directory / "config.yaml").exists()
+        ):
             return
         rank_zero_info(f"Run directory: {shown(self.directory)}")
         self.command["start"] = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -87,15 +100,29 @@ class RunRecord(Callback):
             write(self.directory / "config.yaml", str(self.config))
             origin = json.loads(self.origin.communicate()[0] or "{}")
             if self.origin.returncode:
-                rank_zero_info("scripts/origin.py is missing or failed: run.json will not say where the run comes from")
+                rank_zero_info(
+                    "scripts/origin.py is missing or failed: run.json will not say where the run comes from"
+                )
             write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
             origin = json.loads(mask(json.dumps(origin)))
             place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
             data = getattr(cast("Any", trainer).datamodule, "sha256", {})
-            facts = {"seed": os.environ.get("PL_GLOBAL_SEED"), "data": data, "cuda": torch.version.cuda}
-            self.run = {**place, "start": self.command["start"], **read_run(self.directory), **facts, **origin}
+            facts = {
+                "seed": os.environ.get("PL_GLOBAL_SEED"),
+                "data": data,
+                "cuda": torch.version.cuda,
+            }
+            self.run = {
+                **place,
+                "start": self.command["start"],
+                **read_run(self.directory),
+                **facts,
+                **origin,
+            }
             # a test of what the run was before says nothing of what it becomes
-            self.run["metrics"] = {k: v for k, v in self.run.get("metrics", {}).items() if not k.startswith("test/")}
+            self.run["metrics"] = {
+                k: v for k, v in self.run.get("metrics", {}).items() if not k.startswith("test/")
+            }
         self._save(trainer, "running")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,15 +144,22 @@ class RunRecord(Callback):
         self.samples += samples_in(batch)
         if trainer.is_last_batch:
             self.seconds += time.monotonic() - self.epoch_start
-            self.run["samples_per_second"] = round(self.samples * trainer.world_size / self.seconds, 1)
+            self.run["samples_per_second"] = round(
+                self.samples * trainer.world_size / self.seconds, 1
+            )
 
     @rank_zero_only
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         if "start" not in self.command:  # it has not begun
             return
         self.metrics.write()
         if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            rank_zero_info("Interrupted" + f": fit --run {self.directory.name} goes on" * (self.origin is not None))
+            rank_zero_info(
+                "Interrupted"
+                + f": fit --run {self.directory.name} goes on" * (self.origin is not None)
+            )
             self._save(trainer, "interrupted")
         else:
             self._save(trainer, "failed", mask(f"{type(exception).__name__}: {exception}"))
@@ -137,14 +171,30 @@ class RunRecord(Callback):
     @rank_zero_only
     def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
         time = datetime.now().astimezone().isoformat(timespec="seconds")
-        there = read_run(self.directory)  # other commands may have written since, such as a test of a run in training
+        there = read_run(
+            self.directory
+        )  # other commands may have written since, such as a test of a run in training
         this = {key: self.command[key] for key in ("command", "start")}.items()
-        self.command |= {"status": status, "error": error, "end": None if status == "running" else time}
+        self.command |= {
+            "status": status,
+            "error": error,
+            "end": None if status == "running" else time,
+        }
         if self.origin:
             self.run |= {key: self.command[key] for key in ("status", "error", "end")}
-        commands = [self.command if entry.items() >= this else entry for entry in there.get("commands", [])]
-        run = there | self.run | {"commands": commands + [self.command] * (self.command not in commands)}
-        if status != "running" and (status != "failed" or trainer.world_size == 1):  # computing them asks all processes
+        commands = [
+            self.command if entry.items() >= this else entry for entry in there.get("commands", [])
+        ]
+        run = (
+            there
+            | self.run
+            | {"commands": commands + [self.command] * (self.command not in commands)}
+        )
+        if status != "running" and (
+            status != "failed" or trainer.world_size == 1
+        ):  # computing them asks all processes
             values = trainer.callback_metrics.items()
-            run["metrics"] = there.get("metrics", {}) | {k: v.item() if v.isfinite() else None for k, v in values}
+            run["metrics"] = there.get("metrics", {}) | {
+                k: v.item() if v.isfinite() else None for k, v in values
+            }
         write(self.directory / "run.json", json.dumps(run, indent=2, ensure_ascii=False) + "\n")

@@ -39,16 +39,29 @@ class Report(Callback):
     """
 
     active, seen, data = False, 0, None
-    matrix: Tensor | None = None  # int64 (K, K): how many samples of each true class (row) were taken for each (column)
+    matrix: Tensor | None = (
+        None  # int64 (K, K): how many samples of each true class (row) were taken for each (column)
+    )
     worst: Sequence[Wrong] = ()
 
     def on_test_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        own = type(pl_module).predict_step is not LightningModule.predict_step  # which gives logits, or fails
-        self.active, self.data = own and not trainer.fast_dev_run, getattr(trainer, "datamodule", None)
+        own = (
+            type(pl_module).predict_step is not LightningModule.predict_step
+        )  # which gives logits, or fails
+        self.active, self.data = (
+            own and not trainer.fast_dev_run,
+            getattr(trainer, "datamodule", None),
+        )
         self.seen, self.matrix, self.worst = 0, None, ()
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        loader: int = 0,
     ) -> None:
         """Count the batch, and keep what of it is among the most wrong so far."""
         if not self.active or loader:
@@ -59,18 +72,29 @@ class Report(Callback):
         if not self.active:
             return
         inputs, labels = batch[:2]
-        labels, classes, p = (part.cpu() for part in (labels, prediction["class"], prediction["p"].float()))
+        labels, classes, p = (
+            part.cpu() for part in (labels, prediction["class"], prediction["p"].float())
+        )
         if self.matrix is None:
             self.matrix = torch.zeros(p.shape[1], p.shape[1], dtype=torch.int64)
         self.matrix.index_put_((labels, classes), torch.ones_like(labels), accumulate=True)
         p_true, p_predicted = (p.gather(1, part[:, None])[:, 0] for part in (labels, classes))
         wrong = (labels != classes).nonzero()[:, 0]
         wrong = wrong[p_true[wrong].argsort(stable=True)[:WORST]]
-        images = pixels(inputs[wrong.to(inputs.device)], self.data) if is_images(inputs) else [None] * len(wrong)
+        images = (
+            pixels(inputs[wrong.to(inputs.device)], self.data)
+            if is_images(inputs)
+            else [None] * len(wrong)
+        )
         # the samplers give each process one of so many samples, in order
         ids = (self.seen + wrong) * trainer.world_size + trainer.global_rank
-        columns = (part.tolist() for part in (ids, *(part[wrong] for part in (labels, classes, p_true, p_predicted))))
-        self.worst = most_wrong([*self.worst, *(Wrong(*one) for one in zip(*columns, images, strict=True))])
+        columns = (
+            part.tolist()
+            for part in (ids, *(part[wrong] for part in (labels, classes, p_true, p_predicted)))
+        )
+        self.worst = most_wrong(
+            [*self.worst, *(Wrong(*one) for one in zip(*columns, images, strict=True))]
+        )
         self.seen += len(labels)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -81,12 +105,19 @@ class Report(Callback):
         matrices = [matrix for matrix, _ in parts if matrix is not None]
         if not matrices or not trainer.is_global_zero:
             return
-        matrix, worst = torch.stack(matrices).sum(dim=0), most_wrong(one for _, found in parts for one in found)
+        matrix, worst = (
+            torch.stack(matrices).sum(dim=0),
+            most_wrong(one for _, found in parts for one in found),
+        )
         classes = getattr(self.data, "classes", ())
-        names = [str(name) for name in (classes if len(classes) == len(matrix) else range(len(matrix)))]
+        names = [
+            str(name) for name in (classes if len(classes) == len(matrix) else range(len(matrix)))
+        ]
         directory = Path(trainer.default_root_dir) / "report"
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "most_wrong.png").unlink(missing_ok=True)  # of an earlier test; there may be none now
+        (directory / "most_wrong.png").unlink(
+            missing_ok=True
+        )  # of an earlier test; there may be none now
         for name, picture in draw(matrix, worst, names).items():
             part = directory / f".{name}.png.{os.getpid()}"
             picture.save(part, format="PNG")
@@ -119,13 +150,19 @@ def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[s
 
     labels = drawable(names)
     pictures = {"confusion": draw_confusion(matrix, labels)}
-    images = [(one.image, labels[one.true], labels[one.predicted]) for one in worst if one.image is not None]
+    images = [
+        (one.image, labels[one.true], labels[one.predicted])
+        for one in worst
+        if one.image is not None
+    ]
     if images:
         pictures["most_wrong"] = draw_images(images)
     return pictures
 
 
-def tables(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, list[Sequence[Any]]]:
+def tables(
+    matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]
+) -> dict[str, list[Sequence[Any]]]:
     """Return the rows of the tables, by their names; what would be divided by no samples is 0."""
     right, samples, given = matrix.diag().double(), matrix.sum(dim=1), matrix.sum(dim=0)
     measures = {
@@ -135,9 +172,15 @@ def tables(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict
         "recall": (right / samples.clamp(min=1)).tolist(),
         "f1": (2 * right / (samples + given).clamp(min=1)).tolist(),
     }
-    found = [(one.id, names[one.true], names[one.predicted], one.p_true, one.p_predicted) for one in worst]
+    found = [
+        (one.id, names[one.true], names[one.predicted], one.p_true, one.p_predicted)
+        for one in worst
+    ]
     return {
-        "confusion": [["class", *names], *([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))],
+        "confusion": [
+            ["class", *names],
+            *([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)),
+        ],
         "classes": [[*measures], *zip(*measures.values(), strict=True)],
         "most_wrong": [["id", "true", "predicted", "p_true", "p_predicted"], *found],
     }
@@ -152,14 +195,23 @@ def pixels(images: Tensor, data: Any) -> list[Tensor]:
 
     Without its `mean` and `std`, numbers or one for each channel, each image gets all of the range from 0 to 255.
     """
-    images, mean, std = images.float().cpu(), getattr(data, "mean", None), getattr(data, "std", None)
+    images, mean, std = (
+        images.float().cpu(),
+        getattr(data, "mean", None),
+        getattr(data, "std", None),
+    )
     if mean is None or std is None:
         low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
         images = (images - low) / (high - low).clamp(min=1e-12)
     else:
-        mean, std = (torch.as_tensor(value, dtype=torch.float32).cpu().view(-1, 1, 1) for value in (mean, std))
+        mean, std = (
+            torch.as_tensor(value, dtype=torch.float32).cpu().view(-1, 1, 1)
+            for value in (mean, std)
+        )
         images = images * std + mean
-    return [image.clone() for image in (images.clamp(0, 1) * 255).round().byte()]  # or one would keep all of its batch
+    return [
+        image.clone() for image in (images.clamp(0, 1) * 255).round().byte()
+    ]  # or one would keep all of its batch
 
 
 def most_wrong(found: Iterable[Wrong]) -> list[Wrong]:

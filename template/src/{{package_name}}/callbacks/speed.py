@@ -42,7 +42,9 @@ class Speed(Callback):
             return
         percent = 100 * self.waiting / (self.waiting + self.working)
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
-        most = suggested_max_num_workers(trainer.world_size)  # as many as this process has cores, but one
+        most = suggested_max_num_workers(
+            trainer.world_size
+        )  # as many as this process has cores, but one
         if percent < 20:
             advice = "The network is the limit: try a larger batch_size and, on a GPU, configs/trainer/gpu.yaml"
         elif workers < most:
@@ -50,4 +52,6 @@ class Speed(Callback):
         else:
             advice = "Data are the limit, and so are the cores: store smaller files, or keep decoded images in memory"
         speed = self.samples / (self.waiting + self.working)
-        rank_zero_info(f"Speed: {speed:,.0f} samples/s, {percent:.0f}% of the time waiting for data. {advice}")
+        rank_zero_info(
+            f"Speed: {speed:,.0f} samples/s, {percent:.0f}% of the time waiting for data. {advice}"
+        )

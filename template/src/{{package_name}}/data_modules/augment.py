@@ -9,7 +9,9 @@ def shift(images: Tensor, max_shift: int) -> Tensor:
     """Shift each image, (N, C, H, W), by up to so many pixels in both directions; zeros come in from outside."""
     if not max_shift:  # and draw no random numbers
         return images
-    windows = F.pad(images, [max_shift] * 4).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+    windows = (
+        F.pad(images, [max_shift] * 4).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+    )
     down, right = torch.randint(2 * max_shift + 1, (2, len(images)), device=images.device)
     return windows[torch.arange(len(images), device=images.device), :, down, right]
 

@@ -20,9 +20,22 @@ class CIFAR10DataModule(DownloadedDataModule):
     """
 
     num_classes, input_shape, mean, std = 10, (3, 32, 32), 0.4734, 0.2516
-    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    classes = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
     name, mirrors = "cifar10", ("https://www.cs.toronto.edu/~kriz/",)
-    sha256: ClassVar = {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"}
+    sha256: ClassVar = {
+        "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+    }
 
     def __init__(self, *, max_shift: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,9 +46,13 @@ class CIFAR10DataModule(DownloadedDataModule):
         wanted, content = "data_batch" if train else "test_batch", bytearray()
         with tarfile.open(self.folder / next(iter(self.sha256))) as archive:
             for member in archive:
-                if Path(member.name).name.startswith(wanted) and (file := archive.extractfile(member)):
+                if Path(member.name).name.startswith(wanted) and (
+                    file := archive.extractfile(member)
+                ):
                     content += file.read()
-        records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 1 + 3072)  # a label, and the image's bytes
+        records = torch.frombuffer(content, dtype=torch.uint8).view(
+            -1, 1 + 3072
+        )  # a label, and the image's bytes
         return ImageTensors(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long())
 
     def augment(self, images: torch.Tensor) -> torch.Tensor:

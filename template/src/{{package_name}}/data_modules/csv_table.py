@@ -63,19 +63,27 @@ class CSVTableDataModule(InMemoryDataModule):
         if task == "regression":
             self.num_outputs = len(self.targets)
             if wrong := [column for column in self.targets if column in texts]:
-                raise UserError(f"column {wrong[0]} of {shown(path)} has texts, but regression is of numbers")
+                raise UserError(
+                    f"column {wrong[0]} of {shown(path)} has texts, but regression is of numbers"
+                )
         else:
             if len(self.targets) > 1:
-                raise UserError(f"target is {', '.join(self.targets)}, but classification is of one column")
+                raise UserError(
+                    f"target is {', '.join(self.targets)}, but classification is of one column"
+                )
             self.labels = pandas.Index(sorted(train[self.targets[0]].unique()))
             self.num_classes, self.classes = len(self.labels), [str(value) for value in self.labels]
         if test_file:
             test = read_columns(Path(test_file), self.targets, self.features, texts)
             for column in train:
                 if is_numeric_dtype(train[column]) and not is_numeric_dtype(test[column]):
-                    raise UserError(f"column {column} of {test_file} has texts, but that of {shown(path)} numbers")
+                    raise UserError(
+                        f"column {column} of {test_file} has texts, but that of {shown(path)} numbers"
+                    )
             if task == "classification" and (new := set(test[self.targets[0]]) - set(self.labels)):
-                raise UserError(f"{test_file} has the class {new.pop()}, which {shown(path)} has not")
+                raise UserError(
+                    f"{test_file} has the class {new.pop()}, which {shown(path)} has not"
+                )
         else:
             train, test = self._hold_out(train, test_size, "test_size")
         train, val = self._hold_out(train, val_size, "val_size", self.fold)
@@ -84,7 +92,10 @@ class CSVTableDataModule(InMemoryDataModule):
 
         if task == "regression":
             given = train[self.targets].astype(float)
-            self.target_mean, self.target_std = given.mean().tolist(), given.std(ddof=0).replace(0, 1).tolist()
+            self.target_mean, self.target_std = (
+                given.mean().tolist(),
+                given.std(ddof=0).replace(0, 1).tolist(),
+            )
         numbers = train[[column for column in self.features if column not in texts]].astype(float)
         self.columns = pandas.get_dummies(train[self.features], prefix_sep="=").columns
         self.center = numbers.mean().reindex(self.columns, fill_value=0)
@@ -111,7 +122,9 @@ class CSVTableDataModule(InMemoryDataModule):
     ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         count = round(size if size >= 1 else size * len(rows))
         if not 0 < count < len(rows):
-            raise UserError(f"{name} is {size}, which is {count} of {len(rows)} rows: hold out some, but not all")
+            raise UserError(
+                f"{name} is {size}, which is {count} of {len(rows)} rows: hold out some, but not all"
+            )
         labels = torch.zeros(len(rows))  # for regression, any rows
         if self.task == "classification":
             labels = torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
@@ -120,7 +133,9 @@ class CSVTableDataModule(InMemoryDataModule):
         return rows.iloc[kept], rows.iloc[held_out]
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
-        inputs = pandas.get_dummies(rows[self.features], prefix_sep="=").reindex(columns=self.columns, fill_value=0)
+        inputs = pandas.get_dummies(rows[self.features], prefix_sep="=").reindex(
+            columns=self.columns, fill_value=0
+        )
         inputs = torch.tensor(((inputs - self.center) / self.scale).to_numpy("float32"))
         if self.task == "regression":
             return ImageTensors(inputs, torch.tensor(rows[self.targets].to_numpy("float32")))
@@ -132,9 +147,13 @@ def read_columns(
 ) -> pandas.DataFrame:
     """Return the targets and then the features, all other columns if None; `texts` are columns that are not numbers."""
     try:
-        table = pandas.read_csv(path, dtype=dict.fromkeys(texts, str), index_col=False, low_memory=False)
+        table = pandas.read_csv(
+            path, dtype=dict.fromkeys(texts, str), index_col=False, low_memory=False
+        )
     except FileNotFoundError:
-        raise UserError(f"there is no {shown(path)}: put a table with a header there, or pass --data.file") from None
+        raise UserError(
+            f"there is no {shown(path)}: put a table with a header there, or pass --data.file"
+        ) from None
     except ValueError as error:
         raise UserError(f"{shown(path)} is no CSV table: {error}") from error
     columns = list(dict.fromkeys([*targets, *(table.columns if features is None else features)]))
@@ -145,5 +164,7 @@ def read_columns(
         empty = table[column].isna() | table[column].isin([inf, -inf])
         if empty.any():
             row = empty.argmax() + 2
-            raise UserError(f"{shown(path)}: column {column} has no value in row {row} (the header is row 1)")
+            raise UserError(
+                f"{shown(path)}: column {column} has no value in row {row} (the header is row 1)"
+            )
     return table[columns]

@@ -15,7 +15,9 @@ class DigitsDataModule(InMemoryDataModule):
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 1,437 images for training and validation, or the 360 held out."""
-        table = torch.from_numpy(np.loadtxt(Path(__file__).with_name("digits.csv.gz"), dtype="int64", delimiter=","))
+        table = torch.from_numpy(
+            np.loadtxt(Path(__file__).with_name("digits.csv.gz"), dtype="int64", delimiter=",")
+        )
         images = table[:, :-1].view(-1, 1, 8, 8) * (255 / 16)
         images = torch.nn.functional.interpolate(images, size=28, mode="bilinear").round().byte()
         return ImageTensors(images, table[:, -1]).split(360, seed=0)[0 if train else 1]

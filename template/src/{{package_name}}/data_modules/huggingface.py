@@ -47,13 +47,19 @@ class HuggingFaceDataModule(PictureDataModule):
             builder = load_dataset_builder(path, name)
             builder.download_and_prepare()
         except (DatasetsError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"there is no dataset {path} to be had: {' '.join(str(error).split())}") from error
+            raise UserError(
+                f"there is no dataset {path} to be had: {' '.join(str(error).split())}"
+            ) from error
         if val_split is None and "validation" in builder.info.splits:
             val_split = "validation"
         self.has_val = val_split is not None
-        splits = {"train": train_split, "test": test_split} | ({"val": val_split} if val_split else {})
+        splits = {"train": train_split, "test": test_split} | (
+            {"val": val_split} if val_split else {}
+        )
         try:
-            self.splits: dict[str, Dataset] = {part: builder.as_dataset(split) for part, split in splits.items()}
+            self.splits: dict[str, Dataset] = {
+                part: builder.as_dataset(split) for part, split in splits.items()
+            }
         except ValueError as error:
             raise UserError(f"dataset {path}: {error}") from error
         columns = self.splits["train"].features
@@ -65,25 +71,36 @@ class HuggingFaceDataModule(PictureDataModule):
         named = isinstance(label, ClassLabel)
         known = range(label.num_classes) if named else sorted(set(self._labels("train")))
         self.label_of = {value: i for i, value in enumerate(known)}
-        self.num_classes, self.classes = len(known), label.names if named else [str(value) for value in known]
+        self.num_classes, self.classes = (
+            len(known),
+            label.names if named else [str(value) for value in known],
+        )
         self.revision = builder.hash
 
     @property
     def sha256(self) -> dict[str, str]:
         """The dataset's revision on the Hub, or the SHA-256 of the names and sizes of all files in the folder."""
         folder = Path(self.path)
-        return names_and_sizes(folder) if folder.is_dir() else {f"{self.path} (revision)": self.revision}
+        return (
+            names_and_sizes(folder)
+            if folder.is_dir()
+            else {f"{self.path} (revision)": self.revision}
+        )
 
     def part(self, name: str) -> Pictures:
         """Return the set `train`, `val` or `test`, in the order of the split."""
         values = self._labels(name)
         if unknown := set(values) - self.label_of.keys():
-            raise UserError(f"{name}_split of dataset {self.path} has the label {unknown.pop()}, which is no class")
+            raise UserError(
+                f"{name}_split of dataset {self.path} has the label {unknown.pop()}, which is no class"
+            )
         try:
             rows = self.splits[name].select_columns(self.image_column)
             rows = rows.cast_column(self.image_column, Image(decode=False))
         except NotImplementedError as error:
-            raise UserError(f"column {self.image_column} of dataset {self.path} has no pictures: {error}") from error
+            raise UserError(
+                f"column {self.image_column} of dataset {self.path} has no pictures: {error}"
+            ) from error
         file = partial(stored_file, rows, self.image_column)
         labels = torch.tensor([self.label_of[value] for value in values])
         return Pictures(file, self.input_shape, torch.arange(len(rows)), labels)

@@ -26,8 +26,12 @@ class ImageFolderDataModule(PictureDataModule):
         self.classes = self._classes("train")
         self.num_classes = len(self.classes)
         for name in ("val", "test"):
-            if (self.folder / name).is_dir() and (unknown := set(self._classes(name)) - set(self.classes)):
-                raise UserError(f"{shown(self.folder / name / min(unknown))} is of a class that train has not")
+            if (self.folder / name).is_dir() and (
+                unknown := set(self._classes(name)) - set(self.classes)
+            ):
+                raise UserError(
+                    f"{shown(self.folder / name / min(unknown))} is of a class that train has not"
+                )
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -45,13 +49,19 @@ class ImageFolderDataModule(PictureDataModule):
                 raise UserError(f"{shown(folder)} has no pictures in it")
             files += found
             labels += [self.classes.index(class_name)] * len(found)
-        return Pictures(files.__getitem__, self.input_shape, torch.arange(len(files)), torch.tensor(labels))
+        return Pictures(
+            files.__getitem__, self.input_shape, torch.arange(len(files)), torch.tensor(labels)
+        )
 
     def _classes(self, name: str) -> list[str]:
         folder = self.folder / name
         if not folder.is_dir():
-            raise UserError(f"there is no {shown(folder)}: it is to have a folder of pictures for every class")
+            raise UserError(
+                f"there is no {shown(folder)}: it is to have a folder of pictures for every class"
+            )
         found = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
         if not found:
-            raise UserError(f"{shown(folder)} has no folders in it: it is to have one of pictures for every class")
+            raise UserError(
+                f"{shown(folder)} has no folders in it: it is to have one of pictures for every class"
+            )
         return found

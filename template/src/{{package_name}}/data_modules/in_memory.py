@@ -13,7 +13,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+)
 
 from ..utils.project import UserError, project_root, shown
 
@@ -25,7 +31,9 @@ class ImageTensors(TensorDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch at once: the loader does not handle samples one by one."""
-        chosen = torch.tensor(indices).to(self.tensors[0].device, non_blocking=True)  # no step waits for the device
+        chosen = torch.tensor(indices).to(
+            self.tensors[0].device, non_blocking=True
+        )  # no step waits for the device
         return tuple(part.index_select(0, chosen) for part in self.tensors)
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
@@ -51,8 +59,13 @@ class Shuffle(DistributedSampler[int]):
     order: Tensor | None = None  # of the last epoch; the next one takes its memory
 
     def __iter__(self) -> Iterator[int]:
-        generator, size = torch.Generator().manual_seed(self.seed + self.epoch), len(cast("Any", self.dataset))
-        self.order = order = torch.randperm(size, generator=generator, dtype=torch.int32, out=self.order)
+        generator, size = (
+            torch.Generator().manual_seed(self.seed + self.epoch),
+            len(cast("Any", self.dataset)),
+        )
+        self.order = order = torch.randperm(
+            size, generator=generator, dtype=torch.int32, out=self.order
+        )
         # every process gets as many: some samples once more
         order = order.repeat(-(-self.total_size // size)) if self.total_size > size else order
         for part in torch.split(order[self.rank : self.total_size : self.num_replicas], 10_000):
@@ -72,7 +85,12 @@ class ResumableLoader(DataLoader[Batch]):
 def parse_fold(fold: str) -> tuple[int, int]:
     """Return the number of a part and how many parts there are: 2/5 is the second of five."""
     number, _, folds = fold.partition("/")
-    if number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) and int(folds) > 1:
+    if (
+        number.isdecimal()
+        and folds.isdecimal()
+        and 1 <= int(number) <= int(folds)
+        and int(folds) > 1
+    ):
         return int(number), int(folds)
     raise UserError(f"fold is {fold}, but must be such as 2/5, which is the second of five parts")
 
@@ -107,7 +125,9 @@ class InMemoryDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if on_device and num_workers:
-            raise UserError(f"on_device is without workers, but num_workers is {num_workers}: set one to false or 0")
+            raise UserError(
+                f"on_device is without workers, but num_workers is {num_workers}: set one to false or 0"
+            )
         number, folds = parse_fold(fold) if fold else (1, 2)
         self.batch_size, self.num_workers, self.on_device = batch_size, num_workers, on_device
         self.val_size, self.split_seed = val_size, split_seed
@@ -125,7 +145,9 @@ class InMemoryDataModule(LightningDataModule):
         data = self.load(train=True)
         size = self.val_size or len(data) // 10
         if not 0 < size < len(data):
-            raise UserError(f"val_size is {size}, but only 1 to {len(data) - 1} samples can be held out")
+            raise UserError(
+                f"val_size is {size}, but only 1 to {len(data) - 1} samples can be held out"
+            )
         self.train_set, self.val_set = data.split(size, self.split_seed, self.fold)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -143,7 +165,9 @@ class InMemoryDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn uint8 images on the device into what the network gets: floating point of its precision, normalised."""
         images, labels = batch
-        images = images.to(self.trainer.lightning_module.dtype if self.trainer else torch.float32) / 255
+        images = (
+            images.to(self.trainer.lightning_module.dtype if self.trainer else torch.float32) / 255
+        )
         if self.trainer is not None and self.trainer.training:
             images = self.augment(images)
         return (images - self.mean) / self.std, labels
@@ -157,16 +181,27 @@ class InMemoryDataModule(LightningDataModule):
         processes, rank = getattr(trainer, "world_size", 1), getattr(trainer, "global_rank", 0)
         if self.on_device and trainer and isinstance(data, ImageTensors):
             data.tensors = tuple(part.to(trainer.strategy.root_device) for part in data.tensors)
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # the order depends on it and the epoch alone
+        seed = int(
+            os.environ.get("PL_GLOBAL_SEED", 0)
+        )  # the order depends on it and the epoch alone
         order = sampler(data, processes, rank, shuffle, seed)
         if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
             # the same batches in every epoch, of all labels: mixed once, and in the one order that Lightning asks for
-            mixed = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
+            mixed = torch.randperm(
+                len(data), generator=torch.Generator().manual_seed(seed)
+            ).tolist()
             data, order = Subset(data, mixed), SequentialSampler(mixed)
-        workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        workers["generator"] = torch.Generator()  # of its own, which leaves the global one to what else draws from it
+        workers: dict[str, Any] = {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+        }
+        workers["generator"] = (
+            torch.Generator()
+        )  # of its own, which leaves the global one to what else draws from it
         # the dataset makes whole batches
-        return ResumableLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=tuple, **workers)
+        return ResumableLoader(
+            data, batch_size=self.batch_size, sampler=order, collate_fn=tuple, **workers
+        )
 
 
 class DownloadedDataModule(InMemoryDataModule):
@@ -181,7 +216,9 @@ class DownloadedDataModule(InMemoryDataModule):
     mirrors: Sequence[str]
     sha256: ClassVar[dict[str, str]]  # of each file
 
-    def __init__(self, data_dir: str | None = None, mirrors: Sequence[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, data_dir: str | None = None, mirrors: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.folder = (Path(data_dir) if data_dir else project_root() / "data") / self.name
         self.mirrors = self.mirrors if mirrors is None else mirrors
@@ -191,15 +228,24 @@ class DownloadedDataModule(InMemoryDataModule):
         for name, expected in self.sha256.items():
             path, errors = self.folder / name, []
             if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-                raise UserError(f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again")
-            for url in (mirror.rstrip("/") + "/" + name for mirror in self.mirrors if not path.exists()):
+                raise UserError(
+                    f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again"
+                )
+            for url in (
+                mirror.rstrip("/") + "/" + name for mirror in self.mirrors if not path.exists()
+            ):
                 import pooch  # only here: every other start is faster without
 
                 try:
                     downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
                     pooch.retrieve(url, expected, name, self.folder, downloader=downloader)
-                except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
+                except (
+                    OSError,
+                    ValueError,
+                ) as error:  # no connection, broken off, refused; wrong SHA-256
                     errors.append(f"{url}: {str(error).splitlines()[0][:99]}")
             if not path.exists():
                 reasons = "; ".join(errors)
-                raise UserError(f"cannot download {name}: put it into {shown(self.folder)} by hand ({reasons})")
+                raise UserError(
+                    f"cannot download {name}: put it into {shown(self.folder)} by hand ({reasons})"
+                )

@@ -35,7 +35,11 @@ class Pictures(ImageTensors):
     """
 
     def __init__(
-        self, file: Callable[[int], Path | BytesIO], shape: tuple[int, ...], positions: Tensor, labels: Tensor
+        self,
+        file: Callable[[int], Path | BytesIO],
+        shape: tuple[int, ...],
+        positions: Tensor,
+        labels: Tensor,
     ) -> None:
         super().__init__(positions, labels)
         self.file, self.shape = file, shape
@@ -51,17 +55,29 @@ class Pictures(ImageTensors):
         file = self.file(position)
         try:
             with Image.open(file) as opened:
-                opened.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at half its size or less
+                opened.draft(
+                    None, (2 * width, 2 * height)
+                )  # a large JPEG is decoded at half its size or less
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode in ("I", "F"):
-                    raise ValueError(f"what is black and white in mode {picture.mode} is unknown: save 8 or 16 bits")
+                    raise ValueError(
+                        f"what is black and white in mode {picture.mode} is unknown: save 8 or 16 bits"
+                    )
             if picture.mode.startswith("I;16"):
-                picture = picture.point(lambda value: value * (1 / 256))  # Pillow would make all that is over 255 white
-            if picture.has_transparency_data:  # on white, instead of colours that are not meant to be seen
+                picture = picture.point(
+                    lambda value: value * (1 / 256)
+                )  # Pillow would make all that is over 255 white
+            if (
+                picture.has_transparency_data
+            ):  # on white, instead of colours that are not meant to be seen
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            picture = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (width, height))
-        except Exception as error:  # Pillow raises many kinds, SyntaxError among them, if a file is damaged
+            picture = ImageOps.fit(
+                picture.convert("L" if channels == 1 else "RGB"), (width, height)
+            )
+        except (
+            Exception
+        ) as error:  # Pillow raises many kinds, SyntaxError among them, if a file is damaged
             name = shown(file) if isinstance(file, Path) else f"picture {position}"
             raise PictureError(f"{name} is no picture that can be read: {error}") from error
         pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
@@ -94,7 +110,10 @@ class PictureDataModule(InMemoryDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            num_workers=min(8, suggested_max_num_workers(1)) if num_workers is None else num_workers, **kwargs
+            num_workers=min(8, suggested_max_num_workers(1))
+            if num_workers is None
+            else num_workers,
+            **kwargs,
         )
         self.input_shape = (1 if grey else 3, image_size, image_size)
         self.max_shift, self.flip = max_shift, flip
@@ -110,7 +129,9 @@ class PictureDataModule(InMemoryDataModule):
     def setup(self, stage: str) -> None:
         """Find the pictures that the stage, `fit`, `validate`, `test` or `predict`, needs."""
         if self.has_val and self.fold:
-            raise UserError("fold is set, but there are pictures for validation: leave it out, or remove them")
+            raise UserError(
+                "fold is set, but there are pictures for validation: leave it out, or remove them"
+            )
         if self.has_val and stage in ("fit", "validate"):
             self.train_set, self.val_set = self.part("train"), self.part("val")
         else:
@@ -126,7 +147,8 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
@@ -134,4 +156,6 @@ def names_and_sizes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the names and sizes of all files in a folder, which is quick, unlike that of the files."""
     files = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
     text = "".join(f"{name} {files[name].stat().st_size}\n" for name in sorted(files))
-    return {f"{folder.resolve().name}/ (names and sizes)": hashlib.sha256(text.encode()).hexdigest()}
+    return {
+        f"{folder.resolve().name}/ (names and sizes)": hashlib.sha256(text.encode()).hexdigest()
+    }

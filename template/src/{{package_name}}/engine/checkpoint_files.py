@@ -14,7 +14,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     checkpoint if the process is killed, and it fails if the temporary folder is full.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -27,6 +29,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.replace(path)
         except BaseException as error:
             part.unlink(missing_ok=True)
-            if isinstance(error.__context__, OSError):  # torch hides "No space left on device" behind its own error
+            if isinstance(
+                error.__context__, OSError
+            ):  # torch hides "No space left on device" behind its own error
                 raise error.__context__ from None
             raise

@@ -26,7 +26,10 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter]:
             continue
         parameters = inspect.signature(base.__init__).parameters
         for name, parameter in parameters.items():
-            if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if name != "self" and parameter.kind not in (
+                parameter.VAR_POSITIONAL,
+                parameter.VAR_KEYWORD,
+            ):
                 found.setdefault(name, parameter)
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values()):
             break

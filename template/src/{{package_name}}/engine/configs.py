@@ -33,7 +33,11 @@ def plain_key(key: str) -> str:
 
 def described(value: Any) -> str:
     """Return a value as one writes it in YAML, on one line and not too long."""
-    text = value if isinstance(value, str) and value else json.dumps(value, default=str, ensure_ascii=False)
+    text = (
+        value
+        if isinstance(value, str) and value
+        else json.dumps(value, default=str, ensure_ascii=False)
+    )
     text = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:79]}…"
@@ -118,7 +122,9 @@ def _root(path: str | Path) -> yaml.Node | None:
     except OSError:
         return None
     except UnicodeDecodeError as error:
-        raise UserError(f"{shown(path)} is no text in UTF-8: {error.reason} at byte {error.start}") from error
+        raise UserError(
+            f"{shown(path)} is no text in UTF-8: {error.reason} at byte {error.start}"
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = error.problem or ""
@@ -148,7 +154,9 @@ def _check_keys(node: yaml.Node, place: str, path: str = "") -> None:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         if not path and key_node.tag != "tag:yaml.org,2002:str":
-            raise UserError(f"{place}, line {line}: {key} is no key: keys are words, such as trainer")
+            raise UserError(
+                f"{place}, line {line}: {key} is no key: keys are words, such as trainer"
+            )
         if key in seen:
             raise UserError(
                 f"{place}, line {line}: {whole} is given twice, in line {seen[key]} too. Remove one of them."
@@ -171,7 +179,9 @@ def _check_blocks(root: yaml.MappingNode, place: str) -> None:
         elif key.endswith(".class_path") and not isinstance(_built(node), str):
             wanted = "a class (package.module.Class)"
         if wanted:
-            raise UserError(f"{place}, line {line}: {key} is {kind_of(_built(node))}, but must be {wanted}")
+            raise UserError(
+                f"{place}, line {line}: {key} is {kind_of(_built(node))}, but must be {wanted}"
+            )
 
 
 def _is_file(node: yaml.Node) -> bool:
@@ -219,10 +229,16 @@ def requested_run(args: Sequence[str]) -> str | None:
 
 def check_order(args: Sequence[str], verbs: Sequence[str]) -> None:
     """Raise UserError if options stand before the sub-command, where jsonargparse would not know them."""
-    is_option = bool(args) and args[0].startswith("-") and not args[0].startswith(("-h", "--help", "--print_"))
+    is_option = (
+        bool(args)
+        and args[0].startswith("-")
+        and not args[0].startswith(("-h", "--help", "--print_"))
+    )
     verb = next((arg for arg in args if arg in verbs), None)
     if is_option and verb:
-        raise UserError(f"{args[0]} stands before {verb}: begin with {verb}, and give its options after it")
+        raise UserError(
+            f"{args[0]} stands before {verb}: begin with {verb}, and give its options after it"
+        )
 
 
 def without_empty_configs(args: Sequence[str]) -> list[str]:
@@ -239,7 +255,9 @@ def without_empty_configs(args: Sequence[str]) -> list[str]:
             value = next(words, "")
             pair.append(value)
         if not value:
-            raise UserError(f"{option} needs a value: the path of a config, such as configs/data/<name>.yaml")
+            raise UserError(
+                f"{option} needs a value: the path of a config, such as configs/data/<name>.yaml"
+            )
         if read_config(value) or not Path(value).is_file():
             kept += pair
     return kept

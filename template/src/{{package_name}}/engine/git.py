@@ -32,8 +32,12 @@ OF_ANOTHER_REPOSITORY = (
 def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run git in a folder, for the repository that the folder is in, and return what it printed."""
     if not shutil.which("git"):
-        return subprocess.CompletedProcess(["git", *arguments], 127, stdout="", stderr="git is not installed")
-    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+        return subprocess.CompletedProcess(
+            ["git", *arguments], 127, stdout="", stderr="git is not installed"
+        )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY
+    }
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,

@@ -8,7 +8,11 @@ from .classes import arguments_of, find_class
 from .configs import Given, described, place_of
 from .values import told
 
-FROM_DATA: dict[str, Callable[[Any], Any]] = {"num_classes": int, "num_outputs": int, "input_shape": list}
+FROM_DATA: dict[str, Callable[[Any], Any]] = {
+    "num_classes": int,
+    "num_outputs": int,
+    "input_shape": list,
+}
 FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}
 
 
@@ -23,7 +27,9 @@ def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
     """Raise UserError if the metric of the model was given, and is another one than that of the checkpoints."""
     for key, source in FROM_CHECKPOINT.items():
         value = config.checkpoint[source.removeprefix("checkpoint.")]
-        check_linked(key, value, f"it follows {source}, {described(value)}: set --{source} instead", values)
+        check_linked(
+            key, value, f"it follows {source}, {described(value)}: set --{source} instead", values
+        )
 
 
 def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
@@ -42,9 +48,8 @@ def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
             classes = [str(one["class_path"]).rpartition(".")[2] for one in (model, data)]
             gives = " and ".join(found) or "nothing of the kind"
             fitting = "pass -c configs/model/<name>.yaml for such data"
-            return (
-                f"{classes[0]} needs {name}, but {classes[1]} gives {gives}: {fitting}, or give the data module {name}"
-            )
+            problem = f"{classes[0]} needs {name}, but {classes[1]} gives {gives}"
+            return f"{problem}: {fitting}, or give the data module {name}"
     return None
 
 

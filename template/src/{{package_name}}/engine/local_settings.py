@@ -18,7 +18,11 @@ def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
     """Return the options of a command, with what configs/local.yaml says before and after the configs among them."""
     local = read_config(path)
     late = {key: settings for key in CLASSES if (settings := _late_settings(local, key, args))}
-    classless = [key for key in CLASSES if isinstance(local.get(key), dict) and "class_path" not in local[key]]
+    classless = [
+        key
+        for key in CLASSES
+        if isinstance(local.get(key), dict) and "class_path" not in local[key]
+    ]
     early = [str(path)] if local else []
     if classless:
         rest = {key: value for key, value in local.items() if key not in classless}

@@ -21,7 +21,9 @@ def can_skip(loader: Any) -> bool:
 
 def is_within_epoch(trainer: Trainer) -> bool:
     """Return whether batches of this epoch are still to come."""
-    return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and not trainer.is_last_batch
+    return (
+        trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and not trainer.is_last_batch
+    )
 
 
 def is_group_open(trainer: Trainer) -> bool:
@@ -65,7 +67,12 @@ def write_position(trainer: Trainer, loops: dict[str, Any], epoch_stopped: bool)
         forget_started_batch(batches)
     in_batch_end = batches["total"]["completed"] < batches["total"]["processed"]
     due = is_validation_due(trainer, batches)
-    if in_batch_end and batches["is_last_batch"] and not due and not can_skip(trainer.train_dataloader):
+    if (
+        in_batch_end
+        and batches["is_last_batch"]
+        and not due
+        and not can_skip(trainer.train_dataloader)
+    ):
         return  # Lightning continues with the next epoch, and leaves out the end of this one
     if in_batch_end:
         for part in (batches["total"], batches["current"]):

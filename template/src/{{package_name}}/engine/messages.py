@@ -21,9 +21,16 @@ from .parse_errors import Mistake, read_message, readable, readable_type, with_a
 from .values import told
 
 # Errors of these modules are about values, not about code
-LIBRARIES = ("lightning.", "torch.optim.", "torch.utils.data.dataloader", "torch.utils.data.sampler")
+LIBRARIES = (
+    "lightning.",
+    "torch.optim.",
+    "torch.utils.data.dataloader",
+    "torch.utils.data.sampler",
+)
 LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
-NO_COMPILER = re.compile(r"InvalidCxx|find C c")  # InvalidCxxCompiler: No working C++ compiler found
+NO_COMPILER = re.compile(
+    r"InvalidCxx|find C c"
+)  # InvalidCxxCompiler: No working C++ compiler found
 
 
 class Rule(NamedTuple):
@@ -31,7 +38,9 @@ class Rule(NamedTuple):
 
     example: str
     pattern: re.Pattern[str]
-    explain: Callable[[re.Match[str], Mistake, Sequence[str]], tuple[str, str]]  # the key, and what is wrong with it
+    explain: Callable[
+        [re.Match[str], Mistake, Sequence[str]], tuple[str, str]
+    ]  # the key, and what is wrong with it
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -59,7 +68,9 @@ def joined(*parts: str) -> str:
 def unknown_key(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
     name = match["name"]
     if mistake.cls and name in ("class_path", "init_args"):
-        return joined(mistake.key, name), "stands beside an unknown key: only class_path and init_args go together"
+        return joined(
+            mistake.key, name
+        ), "stands beside an unknown key: only class_path and init_args go together"
     if mistake.cls:
         known = arguments_of(find_class(mistake.cls))
         name = name.split(".")[0]
@@ -79,24 +90,38 @@ def stray_word(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
     return word, "is not an option. Options begin with two dashes, such as --name exp1"
 
 
-def missing_argument(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+def missing_argument(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
     name = match["name"]
     if mistake.cls or mistake.keys:
         return joined(mistake.key, name), "is missing"
     return name, f"is missing: pass a config that has it, such as -c configs/{name}/<name>.yaml"
 
 
-def missing_value(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+def missing_value(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
     return str(mistake.value or match["option"]), "needs a value"
 
 
-def missing_attribute(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+def missing_attribute(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
     module, name = match["module"], match["name"]
-    return f"{mistake.key}:", f"{module} has no {name}{nearest(name, vars(find_class(module) or object))}"
+    return (
+        f"{mistake.key}:",
+        f"{module} has no {name}{nearest(name, vars(find_class(module) or object))}",
+    )
 
 
-def missing_module(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    return mistake.key, f"is {described(mistake.value)}, but there is {match[0][0].lower()}{match[0][1:]}"
+def missing_module(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
+    return (
+        mistake.key,
+        f"is {described(mistake.value)}, but there is {match[0][0].lower()}{match[0][1:]}",
+    )
 
 
 def no_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
@@ -108,9 +133,17 @@ def no_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> 
 
 def short_names() -> list[str]:
     """Return the names of classes that need no module in front of them."""
-    modules = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torch.optim", "torch.optim.lr_scheduler")
+    modules = (
+        "lightning.pytorch.callbacks",
+        "lightning.pytorch.loggers",
+        "torch.optim",
+        "torch.optim.lr_scheduler",
+    )
     return [
-        name for module in modules for name, value in vars(import_module(module)).items() if isinstance(value, type)
+        name
+        for module in modules
+        for name, value in vars(import_module(module)).items()
+        if isinstance(value, type)
     ]
 
 
@@ -136,7 +169,9 @@ def no_config(match: re.Match[str], mistake: Mistake, options: Sequence[str]) ->
 
 
 def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    return f"{shown(match['path'])}:", "there is no such file" if "exist" in match["what"] else "this is no file"
+    return f"{shown(match['path'])}:", "there is no such file" if "exist" in match[
+        "what"
+    ] else "this is no file"
 
 
 def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
@@ -146,23 +181,32 @@ def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
         parent = ".".join(mistake.keys[:-1])
         belongs = f": it belongs to a class, but {parent} names none" if of_class else ""
         return mistake.key, f"is not a known key{belongs}"
-    close = nearest(mistake.value, short_names()) if isinstance(mistake.value, str) and of_class else ""
+    close = (
+        nearest(mistake.value, short_names()) if isinstance(mistake.value, str) and of_class else ""
+    )
     return mistake.key, f"is {described(mistake.value)}, but must be {types}{close}"
 
 
-def no_sub_command(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+def no_sub_command(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
     word, verbs = match.groupdict().get("word"), re.findall(r"\w+", match["verbs"])
     if not word:
         return "The sub-command", f"is missing: begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
     near = nearest(word, verbs)
     return (
         word,
-        f"is no sub-command{near}" + f"{' ' if near else ': '}Begin with {', '.join(verbs[:-1])} or {verbs[-1]}",
+        f"is no sub-command{near}"
+        + f"{' ' if near else ': '}Begin with {', '.join(verbs[:-1])} or {verbs[-1]}",
     )
 
 
 RULES = [
-    Rule("Option 'optimizr' is not accepted", re.compile(r"Option '(?P<name>[\w.]+)' is not accepted"), unknown_key),
+    Rule(
+        "Option 'optimizr' is not accepted",
+        re.compile(r"Option '(?P<name>[\w.]+)' is not accepted"),
+        unknown_key,
+    ),
     Rule(
         "Subcommand 'fit' does not accept option 'trainer.max_epoch'",
         re.compile(r"Subcommand '\w+' does not accept option '(?P<name>[\w.]+)'"),
@@ -173,10 +217,16 @@ RULES = [
         re.compile(r"unrecognized arguments: --(?P<name>[\w.+]+)"),
         unknown_key,
     ),
-    Rule("unrecognized arguments: max_epochs=3", re.compile(r"unrecognized arguments: (?P<word>.+)"), stray_word),
+    Rule(
+        "unrecognized arguments: max_epochs=3",
+        re.compile(r"unrecognized arguments: (?P<word>.+)"),
+        stray_word,
+    ),
     Rule(
         "the following arguments are required: fit.model",
-        re.compile(r"the following arguments are required: (?:(?:fit|validate|test|predict)\.)?(?P<name>\w+)"),
+        re.compile(
+            r"the following arguments are required: (?:(?:fit|validate|test|predict)\.)?(?P<name>\w+)"
+        ),
         missing_argument,
     ),
     Rule(
@@ -190,10 +240,22 @@ RULES = [
         missing_attribute,
     ),
     Rule("No module named 'nothing'", re.compile(r"No module named '.+'"), missing_module),
-    Rule("Expected a dot import path string: Missing", re.compile("Expected a dot import path string"), no_class),
-    Rule("Unexpected import path format: .nan", re.compile("Unexpected import path format"), no_class),
-    Rule("Expected an import path or a subclass spec, but got [1]", re.compile("Expected an import path or"), no_class),
-    Rule("Unexpected import object <module 'os'>", re.compile("Unexpected import object"), no_class),
+    Rule(
+        "Expected a dot import path string: Missing",
+        re.compile("Expected a dot import path string"),
+        no_class,
+    ),
+    Rule(
+        "Unexpected import path format: .nan", re.compile("Unexpected import path format"), no_class
+    ),
+    Rule(
+        "Expected an import path or a subclass spec, but got [1]",
+        re.compile("Expected an import path or"),
+        no_class,
+    ),
+    Rule(
+        "Unexpected import object <module 'os'>", re.compile("Unexpected import object"), no_class
+    ),
     Rule(
         "Import path torch.nn.Linear does not correspond to a subclass of LightningModule",
         re.compile(r"Import path (?:\S+ )?does not correspond to a subclass of (?P<base>\w+)"),
@@ -206,7 +268,9 @@ RULES = [
     ),
     Rule(
         "Expected 'os.system' to be a function that returns <class 'Module'>.",
-        re.compile(r"Expected '\S+' to be a (?P<base>function that returns) <class '(?P<cls>\w+)'>"),
+        re.compile(
+            r"Expected '\S+' to be a (?P<base>function that returns) <class '(?P<cls>\w+)'>"
+        ),
         lambda match, mistake, options: (
             mistake.key,
             f"is {described(mistake.value)}, but must be a {match['cls']}, or a function that is said to return one",
@@ -220,10 +284,16 @@ RULES = [
             f"is {described(mistake.value)}, which is abstract: name a subclass",
         ),
     ),
-    Rule("'str' object has no attribute 'keys'", re.compile(r"'\w+' object has no attribute 'keys'"), no_mapping),
+    Rule(
+        "'str' object has no attribute 'keys'",
+        re.compile(r"'\w+' object has no attribute 'keys'"),
+        no_mapping,
+    ),
     Rule(
         "trainer: Unable to load config '5' - trainer: Unable to load config \"5\"",
-        re.compile(r"(?:[\w.]+: )?Unable to load config ['\"](?P<value>.*?)['\"](?:\s+-\s|$)", re.DOTALL),
+        re.compile(
+            r"(?:[\w.]+: )?Unable to load config ['\"](?P<value>.*?)['\"](?:\s+-\s|$)", re.DOTALL
+        ),
         no_config,
     ),
     Rule(
@@ -233,7 +303,9 @@ RULES = [
     ),
     Rule(
         "argument subcommand: invalid choice: 'fitt' (choose from 'fit', 'test')",
-        re.compile(r"argument subcommand: invalid choice: '(?P<word>.*)' \(choose from (?P<verbs>.*)\)"),
+        re.compile(
+            r"argument subcommand: invalid choice: '(?P<word>.*)' \(choose from (?P<verbs>.*)\)"
+        ),
         no_sub_command,
     ),
     Rule(
@@ -241,7 +313,11 @@ RULES = [
         re.compile(r'expected "subcommand" to be one of \{(?P<verbs>.*)\}'),
         no_sub_command,
     ),
-    Rule("Not a valid subclass of Callback", re.compile("Not a valid subclass of (?P<type>.*)"), wrong_type),
+    Rule(
+        "Not a valid subclass of Callback",
+        re.compile("Not a valid subclass of (?P<type>.*)"),
+        wrong_type,
+    ),
     Rule("Expected a <class 'int'>", re.compile("Expected (?:an? )?(?P<type>.+)"), wrong_type),
 ]
 
@@ -266,8 +342,16 @@ def explain_parse_error(
         mistake.value = without_value(args)
     elif here:
         mistake.value = here.value
-    below = [one.key for one in values if mistake.keys and one.key.startswith(f"{mistake.key}.") and not one.place]
-    if below and mistake.text.startswith("Expected") and not any(map(is_class, map(readable_type, mistake.types))):
+    below = [
+        one.key
+        for one in values
+        if mistake.keys and one.key.startswith(f"{mistake.key}.") and not one.place
+    ]
+    if (
+        below
+        and mistake.text.startswith("Expected")
+        and not any(map(is_class, map(readable_type, mistake.types)))
+    ):
         return f"{below[-1]} is not a known key"
     own = list(options)
     blocks = {option.split(".")[0] for option in own}
@@ -281,13 +365,19 @@ def explain_parse_error(
             place = f"{here.place}: " if here and is_known else ""
             return f"{place}{key} {what}"
     what = " ".join(mistake.text.split())
-    return told(mistake.key, f"is {described(mistake.value)}: {what}", values) if mistake.keys else what
+    return (
+        told(mistake.key, f"is {described(mistake.value)}: {what}", values)
+        if mistake.keys
+        else what
+    )
 
 
 def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
     """Return which module cannot be imported, and why: one of the classes below the key of a mistake may be it."""
     for one in values:
-        below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(f"{one.key}.")
+        below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(
+            f"{one.key}."
+        )
         if not mistake.keys or not below or not isinstance(one.value, str):
             continue
         problem = import_problem(one.value)
@@ -305,7 +395,9 @@ def user_message(error: Exception) -> str | None:
     *_, (frame, _) = walk_tb(error.__traceback__)
     of_library = frame.f_globals.get("__name__", "").startswith(LIBRARIES)
     of_value = type(error) in (RuntimeError, TypeError, ValueError) and of_library
-    if of_value or isinstance(error, UserError | MisconfigurationException | ModuleNotFoundError | OSError):
+    if of_value or isinstance(
+        error, UserError | MisconfigurationException | ModuleNotFoundError | OSError
+    ):
         hint = " (is it installed? pip install -e .)" if "No module named" in text else ""
         return f"{text}{hint}"
     if NO_COMPILER.search(text):

@@ -16,7 +16,9 @@ def nothing_left(trainer: Trainer) -> str | None:
     """Return a line that says why there is nothing left to train, and what trains longer."""
     if 0 <= trainer.max_steps <= trainer.global_step:
         steps = f"{trainer.global_step} of {trainer.max_steps} steps"
-        return f"Nothing left to do: {steps}. {longer(trainer, 'max_steps', 2 * trainer.global_step)}"
+        return (
+            f"Nothing left to do: {steps}. {longer(trainer, 'max_steps', 2 * trainer.global_step)}"
+        )
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         epochs = f"{trainer.current_epoch} of {trainer.max_epochs} epochs"
         return f"Nothing left to do: {epochs}. {longer(trainer, 'max_epochs', 2 * trainer.current_epoch)}"
@@ -24,7 +26,9 @@ def nothing_left(trainer: Trainer) -> str | None:
         if isinstance(callback, EarlyStopping) and has_stopped_early(callback):
             epoch = callback.stopped_epoch + 1
             reason = f"EarlyStopping has ended the training after {epoch} epochs"
-            return f"Nothing left to do: {reason}. A patience above {callback.patience} trains longer"
+            return (
+                f"Nothing left to do: {reason}. A patience above {callback.patience} trains longer"
+            )
     if any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         return "Nothing left to do: the time is used up. A greater --trainer.max_time trains longer"
     return None

@@ -7,7 +7,10 @@ from typing import Any
 from ..utils.project import UserError
 from .configs import options
 
-ONLY_FIT = {"test_after_fit": "Test the best checkpoint then.", "git_commit_before_fit": "Commit all first."}
+ONLY_FIT = {
+    "test_after_fit": "Test the best checkpoint then.",
+    "git_commit_before_fit": "Commit all first.",
+}
 NOT_FIT = {"allow_untrained": "Take random weights, untrained."}
 
 

@@ -10,8 +10,12 @@ from textwrap import dedent
 from typing import Any
 
 # jsonargparse nests its messages: these are the layers, each with an example, and `rest` is the layer within
-PARSER_KEY = re.compile(r'Parser key "(?P<key>[^"]+)":?(?P<rest>.*)', re.DOTALL)  # Parser key "model": Does not …
-OF_CLASS = re.compile(r"Problem with given class_path '(?P<cls>[^']+)':(?P<rest>.*)", re.DOTALL)  # … 'my.Net': Option …
+PARSER_KEY = re.compile(
+    r'Parser key "(?P<key>[^"]+)":?(?P<rest>.*)', re.DOTALL
+)  # Parser key "model": Does not …
+OF_CLASS = re.compile(
+    r"Problem with given class_path '(?P<cls>[^']+)':(?P<rest>.*)", re.DOTALL
+)  # … 'my.Net': Option …
 OF_CALLABLE = re.compile(  # Type Callable[[int], Module] expects a function or a callable class: Option … Got value: x
     r"Type .*? expects a function or a callable class: "
     r"(?P<rest>.*?)(?:\.? Got value: ?(?P<value>(?:(?! Got value:).)*))?$",
@@ -22,12 +26,20 @@ UNION = re.compile(  # Does not validate … Subtypes: [int, str] Errors: - Expe
     r"(?P<errors>.*)\nGiven value type: [^\n]*\nGiven value: ?(?P<value>.*)",
     re.DOTALL,
 )
-NESTED = re.compile(r"NestedArg\(key='(?P<key>[^']+)', val=(?P<value>.*)\)", re.DOTALL)  # NestedArg(key='lr', val='x')
-CLASS_OF = re.compile(r"class_path='(?P<cls>[^']+)'")  # Namespace(class_path='torch.optim.SGD', init_args=…)
+NESTED = re.compile(
+    r"NestedArg\(key='(?P<key>[^']+)', val=(?P<value>.*)\)", re.DOTALL
+)  # NestedArg(key='lr', val='x')
+CLASS_OF = re.compile(
+    r"class_path='(?P<cls>[^']+)'"
+)  # Namespace(class_path='torch.optim.SGD', init_args=…)
 GOT = re.compile(
     r"(?P<what>.*?)\.? Got value: ?(?P<value>[^\n]*).*", re.DOTALL
 )  # Expected a <class 'int'>. Got value: x
-NOT_OF_TYPE = ("Expected a ", "Expected an ", "Not a valid subclass")  # of the errors of a union, the least helpful
+NOT_OF_TYPE = (
+    "Expected a ",
+    "Expected an ",
+    "Not a valid subclass",
+)  # of the errors of a union, the least helpful
 
 
 @dataclass
@@ -60,7 +72,9 @@ def readable_type(text: str) -> str:
     pair = re.fullmatch(r"(?:typing\.)?tuple\[(.*)\]", text)  # tuple[float, float]
     if pair and "..." not in text:
         return f"a list of {len(split_types(pair[1]))}"
-    if re.match(r"(?:collections\.abc\.|typing\.)?(?:list|tuple|Iterable|Sequence|List)\b", text):  # list[int]
+    if re.match(
+        r"(?:collections\.abc\.|typing\.)?(?:list|tuple|Iterable|Sequence|List)\b", text
+    ):  # list[int]
         return "a list"
     result = re.match(
         r".*Callable\[\[.*\], (?:typing\.Union\[)?([\w.]+)", text
@@ -142,7 +156,12 @@ def read_message(message: str) -> Mistake:
     if nested and not is_unknown and nested.split(".")[0] not in ("init_args", "class_path"):
         mistake.keys.append(nested)
         mistake.nested = True
-    mistake.keys = [part for key in mistake.keys for part in key.split(".") if part not in ("init_args", "class_path")]
+    mistake.keys = [
+        part
+        for key in mistake.keys
+        for part in key.split(".")
+        if part not in ("init_args", "class_path")
+    ]
     return mistake
 
 

@@ -49,7 +49,9 @@ class ProgressBar(TQDMProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         if self.is_due(batch_idx + 1 == self.total_val_batches_current_dataloader):
-            super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+            super().on_validation_batch_end(
+                trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
+            )
 
     def on_test_batch_end(
         self,
@@ -73,7 +75,9 @@ class ProgressBar(TQDMProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         if self.is_due(batch_idx + 1 == self.total_predict_batches_current_dataloader):
-            super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+            super().on_predict_batch_end(
+                trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
+            )
 
 
 class LayerSummary(ModelSummary):

@@ -9,21 +9,47 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+)
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from ..callbacks.record import MetricsFile
 from ..utils.project import UserError
-from .loop_position import can_skip, is_group_open, is_validation_due, is_within_epoch, seen_batches, write_position
+from .loop_position import (
+    can_skip,
+    is_group_open,
+    is_validation_due,
+    is_within_epoch,
+    seen_batches,
+    write_position,
+)
 from .metric_states import add_epoch_means, epoch_means, metric_states, restore_metric_states
 from .nothing_left import has_stopped_early, nothing_left
 from .random_states import gathered, of_this_process, random_states, restore_random_states
-from .schedule_changes import describe_optimizers, describe_schedules, replace_changed_states, step_to_present
+from .schedule_changes import (
+    describe_optimizers,
+    describe_schedules,
+    replace_changed_states,
+    step_to_present,
+)
 
 # What a schedule sets in the optimizer's groups.
-SET_BY_SCHEDULES = {"lr", "initial_lr", "max_lr", "min_lr", "momentum", "max_momentum", "base_momentum", "betas"}
+SET_BY_SCHEDULES = {
+    "lr",
+    "initial_lr",
+    "max_lr",
+    "min_lr",
+    "momentum",
+    "max_momentum",
+    "base_momentum",
+    "betas",
+}
 
 # The modules of the template's own callbacks, without the package's name.
 TEMPLATE_MODULES = (
@@ -55,7 +81,9 @@ class Resume(Callback):
 
     # Saving
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         state = self.stopped or self.state(trainer, pl_module)
         checkpoint["random"] = state["random"]
         checkpoint["metrics"] = state["metrics"]
@@ -69,7 +97,9 @@ class Resume(Callback):
         own = {"metrics": metric_states(pl_module, trainer), "means": {}}
         if is_within_epoch(trainer):
             own["means"] = epoch_means(trainer)
-        trainable = [name for name, parameter in pl_module.named_parameters() if parameter.requires_grad]
+        trainable = [
+            name for name, parameter in pl_module.named_parameters() if parameter.requires_grad
+        ]
         resume = {
             "processes": gathered(own, trainer),
             "trainable": trainable,
@@ -91,7 +121,11 @@ class Resume(Callback):
             return
         self.begin(trainer, pl_module)
         batches = trainer.fit_loop.epoch_loop.batch_progress.state_dict()
-        if trainer.should_stop and is_within_epoch(trainer) and not is_validation_due(trainer, batches):
+        if (
+            trainer.should_stop
+            and is_within_epoch(trainer)
+            and not is_validation_due(trainer, batches)
+        ):
             self.keep_state(trainer, pl_module)  # an uninterrupted run would not validate here
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,7 +138,9 @@ class Resume(Callback):
             trainer.fit_loop.restarting = False
             self.begins_within_epoch = False
             if can_skip(trainer.train_dataloader):
-                cast("Any", trainer.train_dataloader).skip = 0  # if only the validation was left to do
+                cast(
+                    "Any", trainer.train_dataloader
+                ).skip = 0  # if only the validation was left to do
 
     def keep_state(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the state within the epoch, before its end changes metrics and callbacks.
@@ -121,9 +157,13 @@ class Resume(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         callbacks = cast("Any", trainer).callbacks
-        self.patience = {id(one): one.patience for one in callbacks if isinstance(one, EarlyStopping)}
+        self.patience = {
+            id(one): one.patience for one in callbacks if isinstance(one, EarlyStopping)
+        }
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         self.checkpoint = checkpoint
         self.saved = checkpoint.get("resume", {})
         self.metrics = checkpoint.get("metrics", {})
@@ -136,9 +176,13 @@ class Resume(Callback):
                 parameter.requires_grad_(name in self.saved["trainable"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.configured = [{**group} for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.configured = [
+            {**group} for optimizer in trainer.optimizers for group in optimizer.param_groups
+        ]
         # before StochasticWeightAveraging adds an epoch, in which it has a schedule of its own
-        self.planned_steps = trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
+        self.planned_steps = (
+            trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
+        )
         self.optimizers = describe_optimizers(trainer)
         self.schedules = describe_schedules(trainer, self.planned_steps)
         for callback in cast("Any", trainer).callbacks:
@@ -146,7 +190,9 @@ class Resume(Callback):
                 callback.patience = self.patience[id(callback)]  # its state has the former one
                 trainer.should_stop = trainer.should_stop or has_stopped_early(callback)
         if self.checkpoint:
-            self.schedule_changed = replace_changed_states(trainer, self.checkpoint, self.planned_steps)
+            self.schedule_changed = replace_changed_states(
+                trainer, self.checkpoint, self.planned_steps
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.trained = True
@@ -182,7 +228,9 @@ class Resume(Callback):
             mend = "leave out its length"
             if trainer.ckpt_path:
                 mend = "set max_epochs as it was, train anew, or set --model.lr_scheduler null for a constant rate"
-            raise UserError(f"OneCycleLR ends after {scheduler.total_steps} of {self.planned_steps:.0f} steps: {mend}")
+            raise UserError(
+                f"OneCycleLR ends after {scheduler.total_steps} of {self.planned_steps:.0f} steps: {mend}"
+            )
 
     def step_pending_plateau(self, trainer: Trainer) -> None:
         """Show ReduceLROnPlateau the metrics of the epoch with whose end the checkpoint was saved."""
@@ -220,7 +268,9 @@ class Resume(Callback):
 
     # The first batch of a resumed run
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self.begin(trainer, pl_module)
 
     def on_train_batch_end(
@@ -277,13 +327,17 @@ def is_of_template(callback: Callback) -> bool:
 
 def open_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor]:
     """Return the gradients that no optimizer step has used, if batches accumulate."""
-    if not is_group_open(trainer) or not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+    if not is_group_open(trainer) or not isinstance(
+        trainer.strategy, SingleDeviceStrategy | DDPStrategy
+    ):
         return {}
     gradients = {}
     for name, parameter in pl_module.named_parameters():
         if parameter.grad is not None:
             # The mean of all processes is in each what counts: they are averaged with the next batches' gradients.
-            gradients[name] = trainer.strategy.reduce(parameter.grad.detach().clone(), reduce_op="mean")
+            gradients[name] = trainer.strategy.reduce(
+                parameter.grad.detach().clone(), reduce_op="mean"
+            )
     return gradients
 
 

@@ -15,7 +15,9 @@ import yaml
 from ..utils.project import UserError, project_root, shown
 
 OPTION = "--trainer.default_root_dir"
-OPTION_HELP = "the folder of the runs, as for fit; that of configs/local.yaml, or logs/, if left out"
+OPTION_HELP = (
+    "the folder of the runs, as for fit; that of configs/local.yaml, or logs/, if left out"
+)
 OF_EVERY_COMMAND = ("default.yaml", "local.yaml")
 NO_TEXT_FILE = (OSError, ValueError)  # ValueError: not a text, or no path because of its characters
 

@@ -15,7 +15,14 @@ from .configs import Given
 from .secrets import without_secrets
 
 # Options that say what to do now, not what the run is: config.yaml leaves them out
-ACTIONS = ("ckpt_path", "run", "allow_untrained", "test_after_fit", "git_commit_before_fit", "weights_only")
+ACTIONS = (
+    "ckpt_path",
+    "run",
+    "allow_untrained",
+    "test_after_fit",
+    "git_commit_before_fit",
+    "weights_only",
+)
 
 # Such as 1e-3, which PyYAML writes without quotes, and which jsonargparse reads as a number
 LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
@@ -40,7 +47,9 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
     """
     if isinstance(dumped, dict) and isinstance(given, dict):
         by_text = {str(key): value for key, value in given.items()}  # JSON has only texts as keys
-        return {key: with_given_texts(value, by_text.get(key, value)) for key, value in dumped.items()}
+        return {
+            key: with_given_texts(value, by_text.get(key, value)) for key, value in dumped.items()
+        }
     if isinstance(dumped, list) and isinstance(given, list | tuple) and len(dumped) == len(given):
         return [with_given_texts(*pair) for pair in zip(dumped, given, strict=True)]
     is_text = type(given) is str  # a member of a text Enum is a str too, but is dumped by its name
@@ -55,12 +64,18 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     values = without_secrets(values, left_out)
     if left_out:
         keys = ", ".join(key.replace(".init_args", "") for key in left_out)
-        rank_zero_info(f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run.")
-    text: str = yaml.dump(values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9)
+        rank_zero_info(
+            f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run."
+        )
+    text: str = yaml.dump(
+        values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9
+    )
     return text
 
 
-def forget_actions(config: Namespace, defaults: Namespace, saved: Path, values: Sequence[Given]) -> None:
+def forget_actions(
+    config: Namespace, defaults: Namespace, saved: Path, values: Sequence[Given]
+) -> None:
     """Set back what a saved config says to do: what this command does, its own options and configs alone decide.
 
     A run from somebody else must not load another checkpoint, load it unsafely, or commit what it finds here.

@@ -55,7 +55,9 @@ def class_name(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
-def replace_changed_states(trainer: Trainer, checkpoint: dict[str, Any], planned_steps: float) -> bool:
+def replace_changed_states(
+    trainer: Trainer, checkpoint: dict[str, Any], planned_steps: float
+) -> bool:
     """Replace states in a checkpoint that belong to another optimizer or schedule.
 
     Returns whether the schedule has changed. Checkpoints of earlier releases do not say what theirs were.
@@ -63,14 +65,22 @@ def replace_changed_states(trainer: Trainer, checkpoint: dict[str, Any], planned
     saved = checkpoint.get("resume", {})
     optimizers = describe_optimizers(trainer)
     if saved.get("optimizers", optimizers) != optimizers:
-        rank_zero_info(f"Optimizer: {short(optimizers)} replaces {short(saved['optimizers'])} and starts without state")
-        checkpoint["optimizer_states"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        rank_zero_info(
+            f"Optimizer: {short(optimizers)} replaces {short(saved['optimizers'])} and starts without state"
+        )
+        checkpoint["optimizer_states"] = [
+            optimizer.state_dict() for optimizer in trainer.optimizers
+        ]
     schedules = describe_schedules(trainer, planned_steps)
     if saved.get("schedules", schedules) == schedules:
         return False
     changes = difference(saved["schedules"], schedules)
-    rank_zero_info(f"Schedule: {changes}. Its learning rate is the one of a run that had this from the start")
-    checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    rank_zero_info(
+        f"Schedule: {changes}. Its learning rate is the one of a run that had this from the start"
+    )
+    checkpoint["lr_schedulers"] = [
+        config.scheduler.state_dict() for config in trainer.lr_scheduler_configs
+    ]
     return True
 
 
@@ -101,9 +111,13 @@ def step_to_present(trainer: Trainer) -> None:
         done = trainer.global_step if config.interval == "step" else trainer.current_epoch
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "before optimizer.step()", which the checkpoint's run has called
+                warnings.simplefilter(
+                    "ignore"
+                )  # "before optimizer.step()", which the checkpoint's run has called
                 for _ in range(done // config.frequency):
                     scheduler.step()
         except ValueError as error:  # OneCycleLR is over
             name = type(scheduler).__name__
-            raise UserError(f"{name} ends before the {done} steps of the checkpoint: make it longer") from error
+            raise UserError(
+                f"{name} ends before the {done} steps of the checkpoint: make it longer"
+            ) from error

@@ -35,9 +35,15 @@ def without_secrets(config: Any, left_out: list[str], key: str = "") -> Any:
     The values of environment variables that are named like credentials, and logins in addresses, are cut out of texts.
     """
     if isinstance(config, dict):
-        return {name: without_secrets(value, left_out, f"{key}.{name}".strip(".")) for name, value in config.items()}
+        return {
+            name: without_secrets(value, left_out, f"{key}.{name}".strip("."))
+            for name, value in config.items()
+        }
     if isinstance(config, list):
-        return [without_secrets(value, left_out, f"{key}.{number}") for number, value in enumerate(config)]
+        return [
+            without_secrets(value, left_out, f"{key}.{number}")
+            for number, value in enumerate(config)
+        ]
     if not isinstance(config, str):
         return config
     if is_secret(key, config):
@@ -72,7 +78,13 @@ def refuse_secrets_of_the_model(config: dict[str, Any]) -> None:
 def flat_texts(config: Any, key: str) -> list[tuple[str, str]]:
     """Return the texts in a configuration with their dotted keys, without `init_args`."""
     if isinstance(config, dict):
-        return [text for name, value in config.items() for text in flat_texts(value, f"{key}.{name}")]
+        return [
+            text for name, value in config.items() for text in flat_texts(value, f"{key}.{name}")
+        ]
     if isinstance(config, list):
-        return [text for number, value in enumerate(config) for text in flat_texts(value, f"{key}.{number}")]
+        return [
+            text
+            for number, value in enumerate(config)
+            for text in flat_texts(value, f"{key}.{number}")
+        ]
     return [(key.replace(".init_args", ""), config)] if isinstance(config, str) else []

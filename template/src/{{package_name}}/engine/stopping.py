@@ -43,7 +43,9 @@ class StopAtBatchEnd(Callback):
         if trainer.strategy.reduce_boolean_decision(self.stop_requested, all=False):
             self.lightning_handler(signal.SIGTERM, None)
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any
+    ) -> None:
         # of several processes, one may have a batch more than the others
         if self.stop_requested and trainer.world_size == 1:
             self.lightning_handler(signal.SIGTERM, None)

@@ -37,5 +37,7 @@ def svg_file(text: str) -> Path:
     """Return the path of a picture in SVG, the one kind that is written."""
     path = Path(text)
     if path.suffix.lower() not in (".svg", ""):
-        raise ArgumentTypeError(f"{text} is no SVG, which the picture is: name it {path.with_suffix('.svg')}")
+        raise ArgumentTypeError(
+            f"{text} is no SVG, which the picture is: name it {path.with_suffix('.svg')}"
+        )
     return path

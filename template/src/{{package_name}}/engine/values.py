@@ -63,7 +63,12 @@ def _problem(key: str, value: Any, cls: Any) -> str | None:
         return "a file, best or last"
     name = key.rpartition(".")[2]
     argument = arguments_of(cls).get(name)
-    if value is None and argument and argument.default not in (None, argument.empty) and not takes_none(cls, name):
+    if (
+        value is None
+        and argument
+        and argument.default not in (None, argument.empty)
+        and not takes_none(cls, name)
+    ):
         return f"a value, such as {described(argument.default)}"
     return None
 
@@ -96,6 +101,12 @@ def check_types(cls: Any, init_args: dict[str, Any], key: str) -> None:
     """Raise UserError if a class is given to an argument without a type: it would stay a mapping, and not be built."""
     for name, parameter in arguments_of(cls).items():
         value = init_args.get(name)
-        if parameter.annotation is parameter.empty and isinstance(value, dict) and "class_path" in value:
+        if (
+            parameter.annotation is parameter.empty
+            and isinstance(value, dict)
+            and "class_path" in value
+        ):
             what = f"argument {name} of {cls.__name__} has no type, so that {value['class_path']} is not built"
-            raise UserError(f"{key}: {what}. Write its type in the class, such as {name}: nn.Module")
+            raise UserError(
+                f"{key}: {what}. Write its type in the class, such as {name}: nn.Module"
+            )

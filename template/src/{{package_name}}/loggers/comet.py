@@ -11,7 +11,9 @@ from lightning.pytorch import loggers
 from lightning.pytorch.utilities import rank_zero_only
 
 # an advertisement of what Lightning switches off, and imports Comet too late for
-logging.getLogger("comet_ml.experiment").addFilter(lambda record: "To get all data logged" not in record.getMessage())
+logging.getLogger("comet_ml.experiment").addFilter(
+    lambda record: "To get all data logged" not in record.getMessage()
+)
 
 
 class CometLogger(loggers.CometLogger):

@@ -24,7 +24,11 @@ class MLFlowLogger(loggers.MLFlowLogger):
     """
 
     def __init__(
-        self, save_dir: str, tracking_uri: str | None = None, artifact_location: str | None = None, **kwargs: Any
+        self,
+        save_dir: str,
+        tracking_uri: str | None = None,
+        artifact_location: str | None = None,
+        **kwargs: Any,
     ) -> None:
         directory = Path(save_dir).absolute()
         name, logs = directory.parent.name, directory.parents[1]
@@ -33,10 +37,16 @@ class MLFlowLogger(loggers.MLFlowLogger):
             tracking_uri = f"sqlite:///{logs}/mlflow.db"
             artifact_location = artifact_location or str(logs / name / "mlflow")
         logs.mkdir(parents=True, exist_ok=True)
-        with FileLock(logs / "mlflow.lock"):  # of runs that start at once, one alone makes database and experiment
+        with FileLock(
+            logs / "mlflow.lock"
+        ):  # of runs that start at once, one alone makes database and experiment
             client = MlflowClient(tracking_uri)
             experiment = client.get_experiment_by_name(name)
-            identity = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location)
+            identity = (
+                experiment.experiment_id
+                if experiment
+                else client.create_experiment(name, artifact_location)
+            )
         runs = client.search_runs([identity], f"run_name = '{directory.name}'")
         run_id = runs[0].info.run_id if runs else None
         super().__init__(name, directory.name, tracking_uri, run_id=run_id, **kwargs)

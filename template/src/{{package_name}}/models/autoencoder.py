@@ -11,7 +11,9 @@ from ..utils.project import UserError
 def doubling(channels_in: int, channels: int, size: Sequence[int]) -> nn.ConvTranspose2d:
     """Return the convolution that undoes a halving from this size, (H, W): of an odd side, half was rounded up."""
     padding = (1 - size[0] % 2, 1 - size[1] % 2)
-    return nn.ConvTranspose2d(channels_in, channels, kernel_size=3, stride=2, padding=1, output_padding=padding)
+    return nn.ConvTranspose2d(
+        channels_in, channels, kernel_size=3, stride=2, padding=1, output_padding=padding
+    )
 
 
 class Autoencoder(nn.Module):
@@ -28,7 +30,9 @@ class Autoencoder(nn.Module):
 
     def __init__(self, input_shape: Sequence[int], latent_dim: int = 32, width: int = 16) -> None:
         if len(input_shape) != 3:
-            raise UserError(f"Autoencoder takes images of shape (C, H, W), not data of shape {tuple(input_shape)}")
+            raise UserError(
+                f"Autoencoder takes images of shape (C, H, W), not data of shape {tuple(input_shape)}"
+            )
         super().__init__()
         channels, *size = input_shape
         half = [(side + 1) // 2 for side in size]

@@ -20,7 +20,11 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, num_outputs: int, input_shape: Sequence[int], hidden_sizes: Sequence[int] = (256, 128), dropout: float = 0
+        self,
+        num_outputs: int,
+        input_shape: Sequence[int],
+        hidden_sizes: Sequence[int] = (256, 128),
+        dropout: float = 0,
     ) -> None:
         sizes = [math.prod(input_shape), *hidden_sizes]
         layers: list[nn.Module] = [nn.Flatten()]

@@ -41,7 +41,11 @@ class Block(nn.Module):
                 conv_bn(channels, channels, kernel_size=3),
             )
         same_shape = stride == 1 and channels_in == channels
-        self.shortcut = nn.Identity() if same_shape else conv_bn(channels_in, channels, kernel_size=1, stride=stride)
+        self.shortcut = (
+            nn.Identity()
+            if same_shape
+            else conv_bn(channels_in, channels, kernel_size=1, stride=stride)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return F.relu(self.residual(images) + self.shortcut(images))
@@ -60,16 +64,24 @@ class ResNet(nn.Sequential):
     """
 
     def __init__(
-        self, num_classes: int, input_shape: Sequence[int], depth: Literal[18, 34, 50] = 18, width: int = 64
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        depth: Literal[18, 34, 50] = 18,
+        width: int = 64,
     ) -> None:
         if len(input_shape) != 3:
-            raise UserError(f"ResNet takes images of shape (C, H, W), not data of shape {tuple(input_shape)}")
+            raise UserError(
+                f"ResNet takes images of shape (C, H, W), not data of shape {tuple(input_shape)}"
+            )
         bottleneck = depth == 50
         blocks, channels_in = [], width
         for stage, count in enumerate(BLOCKS[depth]):
             channels = width * 2**stage * (4 if bottleneck else 1)
             for index in range(count):
-                blocks.append(Block(channels_in, channels, 2 if stage and not index else 1, bottleneck))
+                blocks.append(
+                    Block(channels_in, channels, 2 if stage and not index else 1, bottleneck)
+                )
                 channels_in = channels
         super().__init__(
             conv_bn(input_shape[0], width, kernel_size=3),

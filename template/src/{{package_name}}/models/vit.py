@@ -36,7 +36,9 @@ class ViT(nn.Module):
     ) -> None:
         if len(input_shape) != 3 or any(side % patch_size for side in input_shape[1:]):
             shape = tuple(input_shape)
-            raise UserError(f"ViT takes images whose sides are multiples of patch_size {patch_size}, not {shape}")
+            raise UserError(
+                f"ViT takes images whose sides are multiples of patch_size {patch_size}, not {shape}"
+            )
         if dim % heads:
             raise UserError(f"dim is {dim}, but must be a multiple of heads, {heads}")
         super().__init__()
@@ -47,7 +49,9 @@ class ViT(nn.Module):
         # not nn.TransformerEncoder, whose layers start as copies of one another
         self.layers = nn.Sequential(
             *(
-                nn.TransformerEncoderLayer(dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True)
+                nn.TransformerEncoderLayer(
+                    dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True
+                )
                 for _ in range(depth)
             )
         )

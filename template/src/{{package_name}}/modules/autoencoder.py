@@ -48,8 +48,15 @@ class AutoencoderModule(LightningModule):
         if compile:
             # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
             self.net.forward = torch.compile(self.net.forward)
-        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
-        self.val_loss = MeanMetric(nan_strategy="disable")  # in testing too; its check would wait for the device
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = (
+            optimizer or AdamW,
+            lr_scheduler,
+            monitor,
+            mode,
+        )
+        self.val_loss = MeanMetric(
+            nan_strategy="disable"
+        )  # in testing too; its check would wait for the device
 
     configure_optimizers = optim.configure_optimizers
 

@@ -43,7 +43,9 @@ class ClassificationModule(LightningModule):
     ) -> None:
         super().__init__()
         if None in (num_classes, input_shape):  # the command line has not found it
-            raise UserError("num_classes or input_shape is missing: pass -c configs/data/<name>.yaml that gives both")
+            raise UserError(
+                "num_classes or input_shape is missing: pass -c configs/data/<name>.yaml that gives both"
+            )
         self.save_hyperparameters()
         self.net = net(num_classes, input_shape)
         if channels_last:
@@ -51,10 +53,18 @@ class ClassificationModule(LightningModule):
         if compile:
             # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
             self.net.forward = torch.compile(self.net.forward)
-        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = (
+            optimizer or AdamW,
+            lr_scheduler,
+            monitor,
+            mode,
+        )
         # without checks that wait for the device; logged once an epoch, as a `self.log` per step costs more than a step
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.val_loss, self.val_acc = MeanMetric(nan_strategy="disable"), self.train_acc.clone()  # in testing too
+        self.val_loss, self.val_acc = (
+            MeanMetric(nan_strategy="disable"),
+            self.train_acc.clone(),
+        )  # in testing too
         self.val_acc_best = MaxMetric(nan_strategy="disable")
         for metric in (self.train_acc, self.val_acc_best):  # a resumed run goes on from there
             metric.persistent(True)

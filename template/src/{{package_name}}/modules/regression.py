@@ -49,19 +49,28 @@ class RegressionModule(LightningModule):
     ) -> None:
         super().__init__()
         if None in (num_outputs, input_shape):  # the command line has not found it
-            raise UserError("num_outputs or input_shape is missing: pass -c configs/data/<name>.yaml that gives both")
+            raise UserError(
+                "num_outputs or input_shape is missing: pass -c configs/data/<name>.yaml that gives both"
+            )
         self.save_hyperparameters()
         self.net = net(num_outputs, input_shape)
         if compile:
             # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
             self.net.forward = torch.compile(self.net.forward)
-        self.optimizer, self.lr_scheduler, self.monitor, self.mode = optimizer or AdamW, lr_scheduler, monitor, mode
+        self.optimizer, self.lr_scheduler, self.monitor, self.mode = (
+            optimizer or AdamW,
+            lr_scheduler,
+            monitor,
+            mode,
+        )
         self.register_buffer("target_mean", torch.zeros(num_outputs))
         self.register_buffer("target_std", torch.ones(num_outputs))
         self.val_metrics, self.test_metrics = (
             MetricCollection(
                 {
-                    "loss": MeanMetric(nan_strategy="disable"),  # its check waits for the device in every step
+                    "loss": MeanMetric(
+                        nan_strategy="disable"
+                    ),  # its check waits for the device in every step
                     "mae": MeanAbsoluteError(),
                     "rmse": MeanSquaredError(squared=False),
                     "r2": R2Score(),
@@ -121,4 +130,6 @@ class RegressionModule(LightningModule):
         metrics["mae"].update(predictions, targets)
         metrics["rmse"].update(predictions, targets)
         # R2 is the same of standardised numbers, but its sums of squares lose no digits
-        metrics["r2"].update(*((values - self.target_mean) / self.target_std for values in (predictions, targets)))
+        metrics["r2"].update(
+            *((values - self.target_mean) / self.target_std for values in (predictions, targets))
+        )

@@ -22,9 +22,18 @@ def drop_replaced(args: Sequence[str]) -> list[str]:
             key = path.replace(".init_args", "").removesuffix(".class_path")
             old, save_dir = known.get(f"{key}.class_path"), known.get("trainer.logger.save_dir")
             if old and "." in key and str(old).split(".")[-1] != str(new).split(".")[-1]:
-                saves = {"class_path": "CSVLogger", "init_args": {"save_dir": save_dir}}  # the old class hands it on
-                resets = (None, saves if save_dir and key == "trainer.logger" else None, {"class_path": old})
-                result[start:start] = [word for reset in resets for word in ("-c", json.dumps({key: reset}))]
+                saves = {
+                    "class_path": "CSVLogger",
+                    "init_args": {"save_dir": save_dir},
+                }  # the old class hands it on
+                resets = (
+                    None,
+                    saves if save_dir and key == "trainer.logger" else None,
+                    {"class_path": old},
+                )
+                result[start:start] = [
+                    word for reset in resets for word in ("-c", json.dumps({key: reset}))
+                ]
             known[path.replace(".init_args", "")] = new
         result.append(arg)
         start = len(result) if is_config else start

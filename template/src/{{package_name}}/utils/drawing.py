@@ -31,7 +31,9 @@ def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
     upward = widest > cell - 4
     left, below = 36 + widest, 36 + (widest if upward else size) * bool(labels)
     picture = Image.new("RGB", (left + side + 12, 12 + side + below), "white")
-    picture.paste(Image.fromarray(cells.numpy()).resize((side, side), Image.Resampling.BOX), (left, 12))
+    picture.paste(
+        Image.fromarray(cells.numpy()).resize((side, side), Image.Resampling.BOX), (left, 12)
+    )
     draw = ImageDraw.Draw(picture)
     for i, label in enumerate(labels):
         middle = int((i + 0.5) * cell)
@@ -46,7 +48,9 @@ def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
     draw.rectangle([left, 12, left + side, 12 + side], outline="grey")
     draw.text((left + side // 2, picture.height - 8), "predicted", "black", font(14), "ms")
     write_upward(picture, (6, 12 + side // 2 - 14), "true", 14)
-    sizes = [size for size in range(14, 7, -1) if font(size).getlength(str(int(matrix.max()))) < cell - 3]
+    sizes = [
+        size for size in range(14, 7, -1) if font(size).getlength(str(int(matrix.max()))) < cell - 3
+    ]
     for row, column in matrix.nonzero().tolist() if sizes else []:
         ink = "white" if share[row, column] > 0.6 else "black"
         place = left + int((column + 0.5) * cell), 12 + int((row + 0.5) * cell)
@@ -56,7 +60,9 @@ def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
 
 def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
     """Draw images, uint8 (C, H, W), C being 1 or 3, five in a row; below each, its class and the predicted one."""
-    picture = Image.new("RGB", (5 * (TILE + 12) + 12, ceil(len(images) / 5) * (TILE + 52) + 12), "white")
+    picture = Image.new(
+        "RGB", (5 * (TILE + 12) + 12, ceil(len(images) / 5) * (TILE + 52) + 12), "white"
+    )
     draw = ImageDraw.Draw(picture)
     for i, (image, *classes) in enumerate(images):
         left, top = 12 + i % 5 * (TILE + 12), 12 + i // 5 * (TILE + 52)
@@ -66,7 +72,9 @@ def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
         else:
             tile = ImageOps.contain(tile, (TILE, TILE))
         picture.paste(tile, (left, top + TILE - tile.height))
-        for line, (word, name, ink) in enumerate(zip(("true", "predicted"), classes, (RIGHT, WRONG), strict=True)):
+        for line, (word, name, ink) in enumerate(
+            zip(("true", "predicted"), classes, (RIGHT, WRONG), strict=True)
+        ):
             text = clipped(f"{word}: {name}", 13, TILE)
             draw.text((left, top + TILE + 4 + 16 * line), text, ink, font(13))
     return picture
@@ -82,7 +90,9 @@ def drawable(names: Sequence[str]) -> list[str]:
     """Return the names, with a class's number for one that has letters which the font lacks, such as Chinese ones."""
     # a letter that it lacks looks like this one, which no font has
     missing = bytes(font(14).getmask("\U0010ffff"))
-    lacking = {letter for letter in set().union(*names) if bytes(font(14).getmask(letter)) == missing}
+    lacking = {
+        letter for letter in set().union(*names) if bytes(font(14).getmask(letter)) == missing
+    }
     return [str(i) if lacking & set(name) else name for i, name in enumerate(names)]
 
 

@@ -59,8 +59,14 @@ class FitProcess:
                 written, history = path.stat().st_mtime, Run(self.directory).history
                 names = {name for row in history for name in row} - {"epoch", "step"}
                 if metric not in names and any(name.startswith("val/") for name in names):
-                    raise UserError(f"metric is {metric}, but the run has finite {', '.join(sorted(names))}")
-                reached = {int(row["step"]): (int(row["epoch"]), row[metric]) for row in history if metric in row}
+                    raise UserError(
+                        f"metric is {metric}, but the run has finite {', '.join(sorted(names))}"
+                    )
+                reached = {
+                    int(row["step"]): (int(row["epoch"]), row[metric])
+                    for row in history
+                    if metric in row
+                }
                 yield from (reached[step] for step in sorted(reached.keys() - known))
                 known |= reached.keys()
             if not alive:

@@ -41,7 +41,9 @@ def factories(cls: type) -> dict[str, Factory]:
                     classes = [one for one in get_args(result) or [result] if isinstance(one, type)]
                     classes = [one for one in classes if one.__module__ != "builtins"]
                     given = len(taken) if isinstance(taken, list) else 0
-                    found[name] = Factory(given, tuple(classes), tuple(one for one in kinds if one is not kind))
+                    found[name] = Factory(
+                        given, tuple(classes), tuple(one for one in kinds if one is not kind)
+                    )
     return found
 
 
@@ -57,12 +59,22 @@ class ConfigSchema:
     """
 
     def __init__(
-        self, raw: Schema, bases: Mapping[type, str], package: str, members: Iterable[str], loaded: Set[str]
+        self,
+        raw: Schema,
+        bases: Mapping[type, str],
+        package: str,
+        members: Iterable[str],
+        loaded: Set[str],
     ) -> None:
         self.raw, self.bases, self.loaded = raw, bases, loaded
         self.checked = (f"{package}.", "lightning.pytorch.", "torch.optim.")
-        others = rf"(?!{'|'.join(map(re.escape, self.checked))})[^.\s]+(\.[^.\s]+)+", r".+\.(ya?ml|json)"
-        self.definitions: Schema = {"other": {"type": "string", "pattern": f"^({'|'.join([*members, *others])})$"}}
+        others = (
+            rf"(?!{'|'.join(map(re.escape, self.checked))})[^.\s]+(\.[^.\s]+)+",
+            r".+\.(ya?ml|json)",
+        )
+        self.definitions: Schema = {
+            "other": {"type": "string", "pattern": f"^({'|'.join([*members, *others])})$"}
+        }
 
     def fit(self) -> Schema:
         """Return the schema of what `fit` takes."""
@@ -74,7 +86,9 @@ class ConfigSchema:
     def part(self, raw: Schema, left_out: Sequence[str] = ("$ref", "required")) -> Schema:
         """Return a part of the schema in which nothing is required, and lists may be added to."""
         result = {key: value for key, value in raw.items() if key not in left_out}
-        if re.search(r'"(/|[A-Za-z]:\\\\|<)', json.dumps(result.get("default"))):  # a path or an object of this machine
+        if re.search(
+            r'"(/|[A-Za-z]:\\\\|<)', json.dumps(result.get("default"))
+        ):  # a path or an object of this machine
             del result["default"]
         if "$ref" in raw:
             result["allOf"] = [self.definition(raw["$ref"].rpartition("/")[2])]
@@ -92,7 +106,9 @@ class ConfigSchema:
                 if name != "$schema":
                     properties[name] = self.part(value, left_out)
                     if is_list(value):
-                        properties[f"{name}+"] = {k: v for k, v in properties[name].items() if k != "default"}
+                        properties[f"{name}+"] = {
+                            k: v for k, v in properties[name].items() if k != "default"
+                        }
         return result
 
     def definition(self, name: str) -> Schema:
@@ -120,9 +136,13 @@ class ConfigSchema:
 
     def built(self, factory: Factory) -> Schema:
         """Return a reference to the classes whose objects a function may return."""
-        options = [self.raw["properties"][self.bases[cls]] for cls in factory.classes if cls in self.bases]
+        options = [
+            self.raw["properties"][self.bases[cls]] for cls in factory.classes if cls in self.bases
+        ]
         name = "-".join([*(cls.__name__ for cls in factory.classes), str(factory.given)])
-        return self.one_of(name, [one for option in options for one in self.classes(option)], factory.given)
+        return self.one_of(
+            name, [one for option in options for one in self.classes(option)], factory.given
+        )
 
     def one_of(self, name: str, classes: Sequence[Schema], given: int) -> Schema:
         """Return a reference to these classes and unknown ones: a path, arguments, or both.
@@ -134,30 +154,56 @@ class ConfigSchema:
         self.definitions[name] = {}
         paths = {one["properties"]["class_path"].get("const", ""): one for one in classes}
         short = Counter(path.rpartition(".")[2] for path in paths)
-        choices, aliases, rules, anything = list[Schema](), list[str](), list[Schema](), dict[str, dict[str, Schema]]()
+        choices, aliases, rules, anything = (
+            list[Schema](),
+            list[str](),
+            list[Schema](),
+            dict[str, dict[str, Schema]](),
+        )
         for path, one in sorted(paths.items()):
             if not path.startswith(self.checked):
                 continue
             cls = resolve_name(path)
-            names = [path, *([cls.__name__] if short[cls.__name__] == 1 and cls.__module__ in self.loaded else [])]
+            names = [
+                path,
+                *(
+                    [cls.__name__]
+                    if short[cls.__name__] == 1 and cls.__module__ in self.loaded
+                    else []
+                ),
+            ]
             aliases.append(f"{cls.__module__}.{cls.__qualname__}")
             choices.append({"enum": names, "description": one.get("description", "")})
             key = self.arguments(path, cls, one["properties"]["init_args"], given)
             for argument, schema in self.definitions[key].get("properties", {}).items():
-                what = json.dumps({k: v for k, v in schema.items() if k not in ("description", "default")})
+                what = json.dumps(
+                    {k: v for k, v in schema.items() if k not in ("description", "default")}
+                )
                 anything.setdefault(argument, {})[what] = reference(f"{key}/properties/{argument}")
-            chosen = {"properties": {"class_path": {"enum": [*names, aliases[-1]]}}, "required": ["class_path"]}
+            chosen = {
+                "properties": {"class_path": {"enum": [*names, aliases[-1]]}},
+                "required": ["class_path"],
+            }
             rules.append({"if": chosen, "then": {"properties": {"init_args": reference(key)}}})
         others = {"type": "string", "pattern": f"^({'|'.join(map(re.escape, aliases))})$"}
         self.definitions[f"{name}.class_path"] = {"anyOf": [*choices, others, reference("other")]}
         self.definitions[f"{name}.init_args"] = {
             "type": "object",
-            "properties": {argument: {"anyOf": [*kinds.values()]} for argument, kinds in anything.items()},
+            "properties": {
+                argument: {"anyOf": [*kinds.values()]} for argument, kinds in anything.items()
+            },
             "additionalProperties": not anything,
         }
         arguments = reference(f"{name}.init_args")
-        rules.append({"if": {"not": {"required": ["class_path"]}}, "then": {"properties": {"init_args": arguments}}})
-        of_class = {"class_path": reference(f"{name}.class_path")} | {key: {"type": "object"} for key in CLASS_KEYS[1:]}
+        rules.append(
+            {
+                "if": {"not": {"required": ["class_path"]}},
+                "then": {"properties": {"init_args": arguments}},
+            }
+        )
+        of_class = {"class_path": reference(f"{name}.class_path")} | {
+            key: {"type": "object"} for key in CLASS_KEYS[1:]
+        }
         with_class = {
             "type": "object",
             "properties": of_class,
@@ -179,7 +225,9 @@ class ConfigSchema:
                 if key in properties or key in parameters:
                     said = properties.get(key, {})
                     kept = {k: v for k, v in said.items() if k in ("description", "default")}
-                    others = [{"type": "null"} if kind is NoneType else said for kind in factory.others]
+                    others = [
+                        {"type": "null"} if kind is NoneType else said for kind in factory.others
+                    ]
                     properties[key] = {**kept, "anyOf": [self.built(factory), *others]}
             for key in [*parameters][:given]:
                 for one in (key, f"{key}+"):

@@ -29,7 +29,9 @@ def configure_optimizers(module: Any) -> OptimizerLRScheduler:
     config: Any = {
         "scheduler": scheduler,
         "interval": "step" if isinstance(scheduler, tuple(STEPWISE)) else "epoch",
-        "monitor": getattr(scheduler, "monitor", module.monitor),  # Lightning's ReduceLROnPlateau names its own
+        "monitor": getattr(
+            scheduler, "monitor", module.monitor
+        ),  # Lightning's ReduceLROnPlateau names its own
     }
     if isinstance(scheduler, ReduceLROnPlateau):
         config |= validation_rhythm(module.trainer, config["monitor"])
@@ -53,7 +55,9 @@ def training_length(trainer: Any) -> int:
     """Return the optimizer steps of the whole training; raise UserError if nobody knows them."""
     steps = trainer.estimated_stepping_batches
     if steps == float("inf"):
-        raise UserError("OneCycleLR has no end: set trainer.max_epochs, trainer.max_steps or its own total_steps")
+        raise UserError(
+            "OneCycleLR has no end: set trainer.max_epochs, trainer.max_steps or its own total_steps"
+        )
     if steps < 1:
         raise UserError(
             "OneCycleLR needs to know how many steps the training has, but the training data have no length: "

@@ -27,7 +27,15 @@ STYLE = Style(
     major_label_font_size=12,
     legend_font_size=13,
     stroke_width=2,
-    colors=("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999"),  # Paul Tol's, for all eyes
+    colors=(
+        "#4477aa",
+        "#ee6677",
+        "#228833",
+        "#ccbb44",
+        "#66ccee",
+        "#aa3377",
+        "#999999",
+    ),  # Paul Tol's, for all eyes
 )
 DARK = "inline:@media (prefers-color-scheme: dark) { text { fill: #ccc !important } }"
 
@@ -81,7 +89,9 @@ def run_curves(runs: Sequence[Run], metric: str, x: str) -> Series:
     series: Series = {}
     for run in reversed(runs):  # the newest comes first
         name, values = run.directory.parent.name, run.values
-        own = ", ".join(f"{key.split('.')[-1]} {text(values[key])}" for key in keys if key in values)
+        own = ", ".join(
+            f"{key.split('.')[-1]} {text(values[key])}" for key in keys if key in values
+        )
         if not 0 < len(keys) < 3:
             own = run.directory.name
         if names[name] > 1:

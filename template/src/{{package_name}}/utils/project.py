@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pyrootutils
 
-SECRET = r"(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token"
+SECRET = (
+    r"(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token"
+)
 # What is none for all its name, such as `use_cls_token: true`, `pad_token: 3`, `mask_token: "[MASK]"`
 PLAIN = r"""[\s\\:='"]+(?:true|false)(?![\w.+/=-])|(?<=token)[\s\\:='"]+(?:[<\[]|\d{1,6}(?![\w.+/=-]))"""
 
@@ -23,7 +25,9 @@ def project_root() -> Path:
     for start in (Path(__file__), Path.cwd()):  # the second, if the package was installed as a copy
         with suppress(FileNotFoundError):
             return Path(pyrootutils.setup_root(start, indicator=".project-root"))
-    raise UserError(f"no .project-root in {Path.cwd()} or above it: run the command inside the project")
+    raise UserError(
+        f"no .project-root in {Path.cwd()} or above it: run the command inside the project"
+    )
 
 
 def shown(path: str | Path) -> str:
@@ -45,7 +49,9 @@ def mask(text: str, by: str = "***", code: bool = False) -> str:
     for name, value in os.environ.items():
         if re.fullmatch(rf"(\w+_)?({SECRET})", name, re.I) and len(value) > 5:
             text = text.replace(value, by)
-    value = r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
+    value = (
+        r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
+    )
     value = rf"""([\\'"]*(?:[ \t]*[:=][ \t]*|[ \t]+))(?:(\\?['"])[^'"\n]*\3|{value})"""
     text = re.sub(rf"(?i)(?<![a-z])({SECRET})(?!{PLAIN}){value}", rf"\1\2\3{by}\3", text)
     return re.sub(r"://[^/\s@'\"]+@", f"://{by}@" if by else "://", text)

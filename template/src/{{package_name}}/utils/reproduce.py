@@ -32,16 +32,26 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
     """
     commands = [command["command"] for command in run.record.get("commands", [])]
     verbs = [sub_command(command) for command in commands]
-    if run.record.get("status") != "finished" or "fit" not in verbs or not run.record.get("metrics"):
-        raise UserError(f"{shown(run.directory)} is no finished fit: there is nothing to compare with")
+    if (
+        run.record.get("status") != "finished"
+        or "fit" not in verbs
+        or not run.record.get("metrics")
+    ):
+        raise UserError(
+            f"{shown(run.directory)} is no finished fit: there is nothing to compare with"
+        )
     start = start_checkpoint(commands[verbs.index("fit")])
     with worktree(run, into, keep) as project:
         config, logs = run.directory / "config.yaml", project / "logs"
         call(project, "fit", "-c", str(config), *start, f"--trainer.default_root_dir={logs}")
-        again = max(logs.glob("*/*/run.json"), key=lambda path: path.parent.name).parent  # ids sort by time
+        again = max(
+            logs.glob("*/*/run.json"), key=lambda path: path.parent.name
+        ).parent  # ids sort by time
         if "validate" in verbs:
             call(project, "validate", "--run", str(again))
-        if run.record["metrics"].keys() - Run(again).record["metrics"].keys():  # of test, or of --test_after_fit
+        if (
+            run.record["metrics"].keys() - Run(again).record["metrics"].keys()
+        ):  # of test, or of --test_after_fit
             call(project, "test", "--run", str(again))
         yield Run(again)
 
@@ -64,23 +74,38 @@ def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
     root, patch, code = project_root(), run.directory / "code.patch", run.record.get("git", {})
     commit = code.get("commit")
     if not commit:
-        raise UserError(f"{shown(run.directory)} has no commit: its code was not in a git repository")
+        raise UserError(
+            f"{shown(run.directory)} has no commit: its code was not in a git repository"
+        )
     if not patch.exists():
         raise UserError(f"{shown(patch)} is gone, and with it what was changed since the commit")
     if into and into.exists():
         raise UserError(f"{shown(into)} is there already: --into takes a new folder")
-    prefix = git(root, "no git repository", "rev-parse", "--show-prefix").strip()  # of a project in a subfolder
+    prefix = git(
+        root, "no git repository", "rev-parse", "--show-prefix"
+    ).strip()  # of a project in a subfolder
     git(root, f"its commit {commit} is gone", "cat-file", "-e", commit + "^{commit}")
     folder = into.absolute() if into else Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         git(root, "cannot check out its commit", "worktree", "add", "--detach", str(folder), commit)
-        undo.callback(git, root, "cannot remove the worktree", "worktree", "remove", "--force", str(folder))
+        undo.callback(
+            git, root, "cannot remove the worktree", "worktree", "remove", "--force", str(folder)
+        )
         if patch.stat().st_size:
             if "***" in patch.read_text(encoding="utf-8", errors="replace"):
-                print(f"Note: in {shown(patch)}, *** stands for what may be a secret", file=sys.stderr)
+                print(
+                    f"Note: in {shown(patch)}, *** stands for what may be a secret", file=sys.stderr
+                )
             place = ["--directory", prefix] if prefix else []
-            git(folder, f"{shown(patch)} does not apply", "apply", "--whitespace=nowarn", *place, str(patch))
+            git(
+                folder,
+                f"{shown(patch)} does not apply",
+                "apply",
+                "--whitespace=nowarn",
+                *place,
+                str(patch),
+            )
         project = folder / prefix
         for path in (root / "data").glob("*"):
             link = project / "data" / path.name
@@ -108,7 +133,9 @@ def call(project: Path, *arguments: str) -> None:
     process = subprocess.Popen(command, cwd=project, stdout=sys.stderr)
     try:
         status = process.wait()
-    except KeyboardInterrupt:  # it may be in the terminal's group of processes, which had Ctrl-C too, or not
+    except (
+        KeyboardInterrupt
+    ):  # it may be in the terminal's group of processes, which had Ctrl-C too, or not
         process.terminate()
         process.wait()
         raise

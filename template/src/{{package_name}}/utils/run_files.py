@@ -13,11 +13,30 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}  # of run.json, if it is whole
-OTHERS = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}  # than a run's origin
+KINDS = {
+    "status": str,
+    "metrics": dict,
+    "git": dict,
+    "commands": list,
+}  # of run.json, if it is whole
+OTHERS = {
+    "schema",
+    "name",
+    "id",
+    "start",
+    "end",
+    "commands",
+    "metrics",
+    "samples_per_second",
+}  # than a run's origin
 OF_THE_DIRECTORY = ("id", "name")  # which takes no file
-HELD_OR_WITHOUT_LOCKS = (OSError, NotImplementedError)  # another process has the lock, or the file system has none
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is several times faster, but not everywhere
+HELD_OR_WITHOUT_LOCKS = (
+    OSError,
+    NotImplementedError,
+)  # another process has the lock, or the file system has none
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the first is several times faster, but not everywhere
 
 
 class Run:
@@ -33,7 +52,11 @@ class Run:
             record = dict(json.loads((self.directory / "run.json").read_text(encoding="utf-8")))
             commands = [command.get("command") for command in record.get("commands", [])]
             fits = [isinstance(record.get(key, kind()), kind) for key, kind in KINDS.items()]
-            if "status" in record and all(fits) and all(isinstance(command, str) for command in commands):
+            if (
+                "status" in record
+                and all(fits)
+                and all(isinstance(command, str) for command in commands)
+            ):
                 return record
         return {}
 
@@ -60,7 +83,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """What config.yaml says, with dotted keys."""
         with suppress(OSError, TypeError, ValueError, yaml.YAMLError):
-            return flat(dict(yaml.load((self.directory / "config.yaml").read_text(encoding="utf-8"), LOADER)))
+            return flat(
+                dict(
+                    yaml.load((self.directory / "config.yaml").read_text(encoding="utf-8"), LOADER)
+                )
+            )
         return {}
 
     @cached_property
@@ -68,8 +95,12 @@ class Run:
         """The rows of metrics.csv, with the cells that hold a finite number."""
         with suppress(OSError, ValueError, csv.Error):
             lines = (self.directory / "metrics.csv").read_text(encoding="utf-8").splitlines()
-            rows = [{name: number(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
-            return [{name: value for name, value in row.items() if value is not None} for row in rows]
+            rows = [
+                {name: number(cell) for name, cell in row.items()} for row in csv.DictReader(lines)
+            ]
+            return [
+                {name: value for name, value in row.items() if value is not None} for row in rows
+            ]
         return []
 
     @property
@@ -95,13 +126,21 @@ class Run:
         """Seconds that its fit commands took; of one that has not ended, until metrics.csv was last written."""
         total: float | None = None
         with suppress(KeyError, OSError, TypeError, ValueError):
-            fits = [command for command in self.record["commands"] if sub_command(command["command"]) == "fit"]
+            fits = [
+                command
+                for command in self.record["commands"]
+                if sub_command(command["command"]) == "fit"
+            ]
             for command in fits:
                 start, end = datetime.fromisoformat(command["start"]), command["end"]
                 if not end and command is fits[-1]:
-                    end = datetime.fromtimestamp((self.directory / "metrics.csv").stat().st_mtime, UTC).isoformat()
+                    end = datetime.fromtimestamp(
+                        (self.directory / "metrics.csv").stat().st_mtime, UTC
+                    ).isoformat()
                 if end:
-                    total = (total or 0) + max((datetime.fromisoformat(end) - start).total_seconds(), 0)
+                    total = (total or 0) + max(
+                        (datetime.fromisoformat(end) - start).total_seconds(), 0
+                    )
         return total
 
     def has(self, key: str) -> bool:
@@ -122,7 +161,9 @@ class Run:
             commit = str(git["commit"])[:7] + ("*" if git.get("dirty") else "")
         epoch, step = (number(self.last.get(name)) for name in ("epoch", "step"))
         return {
-            **{key.replace(".init_args", ""): value for key, value in self.config.items()},  # as on the command line
+            **{
+                key.replace(".init_args", ""): value for key, value in self.config.items()
+            },  # as on the command line
             **self.config,
             **flat(self.record),
             **self.last,
@@ -142,7 +183,9 @@ class Run:
         commands, patch = self.record.get("commands", []), self.directory / "code.patch"
         return {
             "command": commands[0]["command"] if commands else None,
-            "code.patch": f"sha256 {sha256(patch.read_bytes()).hexdigest()[:12]}" if patch.exists() else None,
+            "code.patch": f"sha256 {sha256(patch.read_bytes()).hexdigest()[:12]}"
+            if patch.exists()
+            else None,
             **flat({key: value for key, value in self.record.items() if key not in OTHERS}),
         }
 
@@ -151,13 +194,19 @@ class Run:
         """All of it, as JSON can hold it: infinity and dates become text."""
         columns = ("name", "id", "status", "duration", "epochs", "steps", "commit")
         files = {"best": self.best, "last": self.last, "run": self.record, "config": self.config}
-        whole = {"directory": str(self.directory), **{name: self.values[name] for name in columns}, **files}
+        whole = {
+            "directory": str(self.directory),
+            **{name: self.values[name] for name in columns},
+            **files,
+        }
         return dict(json.loads(json.dumps(whole, default=str), parse_constant=str))
 
 
 def sub_command(command: str) -> str:
     """Return which sub-command a command of run.json is."""
-    return next((word for word in command.split() if word in ("fit", "validate", "test", "predict")), "")
+    return next(
+        (word for word in command.split() if word in ("fit", "validate", "test", "predict")), ""
+    )
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -184,4 +233,6 @@ def text(value: Any) -> str:
 
 def matches(value: Any, wanted: str) -> bool:
     """Return whether a value is what the user wrote, be it 0.01 or 1e-2."""
-    return text(value) == wanted or (number(wanted) is not None and number(text(value)) == number(wanted))
+    return text(value) == wanted or (
+        number(wanted) is not None and number(text(value)) == number(wanted)
+    )

@@ -49,12 +49,18 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
     """Return a run's directory by its path or id, or that of the newest run of a name, or of all if it is `last`."""
     if Path(wanted).name != wanted and (Path(wanted) / "config.yaml").exists():
         return Path(wanted).absolute()
-    runs = [path.parent for path in logs.glob("*/*/config.yaml") if wanted in ("last", *path.parts[-3:-1])]
+    runs = [
+        path.parent
+        for path in logs.glob("*/*/config.yaml")
+        if wanted in ("last", *path.parts[-3:-1])
+    ]
     for run in sorted(runs, key=lambda run: run.name, reverse=True):  # ids sort by time
         if not finished or read_run(run).get("status") == "finished":
             return run
     what = f"{'finished run of' if runs else 'run'} {wanted} in {shown(logs)}"
-    raise UserError(f"there is no {what}: train one with fit, or name another with --run <directory|id|name|last>")
+    raise UserError(
+        f"there is no {what}: train one with fit, or name another with --run <directory|id|name|last>"
+    )
 
 
 def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | None:
@@ -71,18 +77,29 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
 
 def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
     """Raise UserError if a checkpoint cannot be read, or has not the model's weights by name and shape."""
-    if "://" in str(path) or path == "hpc" or (Path(path) / ".metadata").exists():  # Lightning's, one is a sharded one
+    if (
+        "://" in str(path) or path == "hpc" or (Path(path) / ".metadata").exists()
+    ):  # Lightning's, one is a sharded one
         return
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)["state_dict"]
+        saved = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)[
+            "state_dict"
+        ]
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except UNREADABLE as error:
-        raise UserError(f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone") from error
-    there, here = ({key: tuple(value.shape) for key, value in state.items()} for state in (saved, model.state_dict()))
+        raise UserError(
+            f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone"
+        ) from error
+    there, here = (
+        {key: tuple(value.shape) for key, value in state.items()}
+        for state in (saved, model.state_dict())
+    )
     if there != here and model.strict_loading and not is_overridden("configure_model", model):
         key = next(key for key in {**here, **there} if there.get(key) != here.get(key))
-        shapes = f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} in this one"
+        shapes = (
+            f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} in this one"
+        )
         advice = "pass the configs that it was trained with, or --run with its run"
         raise UserError(f"{shown(path)} is a checkpoint of another model: {shapes}; {advice}")
 

@@ -15,25 +15,39 @@ class Group:
     def __init__(self, label: str, runs: Iterable[Run]) -> None:
         newest = sorted(runs, key=lambda run: run.directory.name)
         self.label = label
-        self.runs = list({tuple(text(run.values.get(key)) for key in REPEATED): run for run in newest}.values())
+        self.runs = list(
+            {tuple(text(run.values.get(key)) for key in REPEATED): run for run in newest}.values()
+        )
 
     def summary(self, metric: str) -> str:
         """Return the mean of a metric ± the standard deviation, and the 95 % confidence interval of the mean."""
-        values = [run.values[metric] for run in self.runs if isinstance(run.values.get(metric), int | float)]
+        values = [
+            run.values[metric]
+            for run in self.runs
+            if isinstance(run.values.get(metric), int | float)
+        ]
         if len(values) < 2:
             return f"{values[0]:.4g}" if values else "-"
         center, deviation = mean(values), stdev(values)
         half = student(len(values) - 1) * deviation / math.sqrt(len(values))
-        digits = max(1 - math.floor(math.log10(deviation)), 0) if deviation else 4  # two of the deviation's
-        numbers = [f"{value:.{digits}f}" for value in (center, deviation, center - half, center + half)]
+        digits = (
+            max(1 - math.floor(math.log10(deviation)), 0) if deviation else 4
+        )  # two of the deviation's
+        numbers = [
+            f"{value:.{digits}f}" for value in (center, deviation, center - half, center + half)
+        ]
         return "{} ± {} ({} to {})".format(*numbers)
 
 
 def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]:
     """Return the keys of config.yaml, as on the command line, that are not the same in all runs."""
-    configs = [{key.replace(".init_args", ""): value for key, value in run.config.items()} for run in runs]
+    configs = [
+        {key.replace(".init_args", ""): value for key, value in run.config.items()} for run in runs
+    ]
     keys = {key: None for config in configs for key in config if key not in besides}
-    return [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
+    return [
+        key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)
+    ]
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:

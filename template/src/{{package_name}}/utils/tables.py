@@ -34,14 +34,18 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in LaTeX, for the package booktabs."""
-    head, *body = [" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in (columns, *rows)]
+    head, *body = [
+        " & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in (columns, *rows)
+    ]
     start, end = r"\begin{tabular}{l" + "r" * (len(columns) - 1) + "}", r"\end{tabular}"
     return "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end])
 
 
 def different(one: dict[str, Any], other: dict[str, Any]) -> list[list[str]]:
     """Return the keys whose values are not equal, each with both."""
-    return [side_by_side(key, one, other) for key in {**one, **other} if one.get(key) != other.get(key)]
+    return [
+        side_by_side(key, one, other) for key in {**one, **other} if one.get(key) != other.get(key)
+    ]
 
 
 def side_by_side(key: str, *values: dict[str, Any]) -> list[str]:
