@@ -4,13 +4,28 @@ BIN := .venv/bin
 # Apart from the rest: torchmetrics would import it in every command.
 SKLEARN := scikit-learn==1.9.0 scipy==1.17.1 joblib==1.6.0 threadpoolctl==3.8.0 narwhals==2.29.0
 
-.PHONY: demo test lint bench docs pictures release
+CONFIGS := -c configs/data/digits.yaml -c configs/model/simplenet.yaml
+
+.PHONY: quick demo test test-all lint bench docs pictures release
+
+# A project in `build/quick`, its own tests, and one training: what to run while you work
+quick: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf build/quick
+	$(BIN)/copier copy --quiet --defaults --vcs-ref HEAD . build/quick
+	cd build/quick && ../../$(BIN)/python -m pytest --quiet
+	cd build/quick && ../../$(BIN)/python src/main.py fit $(CONFIGS) --test_after_fit true
 
 demo: .venv/installed
 	$(BIN)/python docs/demo.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# With the sweeps, which repeat on many more cases what a test of `make test` holds for a few
+test-all: .venv/installed
+	$(BIN)/python -m pytest -m ''
 
 lint: .venv/installed
 	$(BIN)/ruff check

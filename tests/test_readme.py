@@ -278,6 +278,38 @@ def test_the_readmes_of_this_repository_say_the_same() -> None:
         assert (ROOT / link).exists(), link
 
 
+def dry_run(target: str) -> str:
+    """Return the commands that a target of the Makefile runs."""
+    make = ["make", "--no-print-directory", "--dry-run", "--always-make", target]
+    return subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_every_target_that_a_text_names_is_in_the_makefile() -> None:
+    texts = ["README.md", "README.zh.md", "CONTRIBUTING.md", "docs/contributing.md"]
+    named = {
+        target
+        for text in texts
+        for target in re.findall(r"(?m)(?:^|`)make ([\w-]+)", (ROOT / text).read_text())
+    }
+    assert {"quick", "demo", "lint", "test", "test-all"} <= named
+    for target in named:
+        assert dry_run(target)
+
+
+def test_the_sweeps_are_run_by_test_all_alone() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert "-m 'not sweep'" in options["addopts"]
+    assert dry_run("test").rstrip().endswith("-m pytest")
+    assert dry_run("test-all").rstrip().endswith("-m pytest -m ''")
+
+
+def test_the_quick_check_renders_tests_and_trains_a_project() -> None:
+    commands = dry_run("quick")
+    steps = ["ruff check", "copier copy", "pytest", "main.py fit"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places)
+
+
 def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_path: Path) -> None:
     start, *_ = blocks((ROOT / "README.md").read_text(), "bash")
     for page in ("index", "zh/index"):
