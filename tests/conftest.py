@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,15 @@ def project(default_project: Path, tmp_path: Path) -> Path:
 def files(project: Path) -> set[str]:
     """Return the paths of a project's files."""
     return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+
+
+# Folders with one owner, which come whole or not at all, such as src/my_project/engine/git.py
+WHOLE_FOLDER = re.compile(r"/(engine|tools/runs|tools/search|tools/schema)/.*")
+
+
+def as_listed(path: str) -> str:
+    """Return how the tables name a file: one of a whole folder by the folder."""
+    return WHOLE_FOLDER.sub(r"/\1/", path)
 
 
 def choices_of(question: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import QUESTIONS, ROOT, Render, Server, files, fits, succeed
+from conftest import QUESTIONS, ROOT, Render, Server, as_listed, files, fits, succeed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -81,11 +81,6 @@ def documented() -> dict[tuple[str, str], tuple[set[str], set[str]]]:
         (question, choice.strip("`")): (names(files), names(dependencies))
         for question, choice, files, dependencies in rows
     }
-
-
-def as_listed(path: str) -> str:
-    """Return how the table names a file: the engine, which every project has, by its folder."""
-    return re.sub("(?<=/engine/).*", "", path)
 
 
 def names(cell: str) -> set[str]:

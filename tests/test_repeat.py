@@ -198,7 +198,7 @@ def test_tables_for_papers(project: Path) -> None:
 def test_the_interval_is_that_of_students_distribution(original: Path) -> None:
     code = """if True:
         from scipy.stats import t
-        from my_project.utils.summary import student
+        from my_project.tools.runs.summary import student
         for freedom in range(1, 201):
             assert abs(student(freedom) - t.ppf(0.975, freedom)) < 1e-6, freedom
     """

@@ -246,7 +246,7 @@ def test_many_classes_and_any_names_can_be_drawn(project: Path, tmp_path: Path) 
     code = f"""
         import torch
         from pathlib import Path
-        from my_project.utils.drawing import draw_confusion, drawable
+        from my_project.tools.drawing import draw_confusion, drawable
 
         assert drawable(["猫", "dog", "Ähre", ""]) == ["0", "dog", "2", ""]
         for count in (1, 2, 10, 100, 1500):

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, Render, choices_of, files, succeed
+from conftest import QUESTIONS, Render, as_listed, choices_of, files, succeed
 
-RUNS = {
-    "src/my_project/runs.py",
-    *(
-        f"src/my_project/utils/{name}.py"
-        for name in ("plots", "reproduce", "run_files", "summary", "tables")
-    ),
-}
+
+def package(*names: str) -> set[str]:
+    return {f"src/my_project/{name}" for name in names}
+
+
+TOOLS = package("tools/__init__.py", "tools/options.py")
+RUNS = TOOLS | package("runs.py", "tools/run_files.py", "tools/runs/")
 FILES = {
     "github_actions": {
         ".github/dependabot.yml",
@@ -45,27 +45,22 @@ FILES = {
     },
     "slurm": {"scripts/train.sbatch"},
     "runs": RUNS,
-    "repeat": {"src/my_project/repeat.py", "src/my_project/utils/fit_process.py", *RUNS},
+    "repeat": RUNS | package("repeat.py", "tools/repeat.py", "tools/fit_process.py"),
     "optuna": {
         "configs/search/optimizer.yaml",
-        "src/my_project/search.py",
-        "src/my_project/utils/fit_process.py",
         *RUNS,
+        *package("search.py", "tools/search/", "tools/fit_process.py"),
     },
     "sweep": {"configs/search/sweep.yaml"},
-    "schema": {
-        "configs/.gitignore",
-        "src/my_project/schema.py",
-        "src/my_project/utils/json_schema.py",
-    },
-    "report": {"src/my_project/callbacks/report.py", "src/my_project/utils/drawing.py"},
-    "export": {"src/my_project/export.py"},
+    "schema": {"configs/.gitignore", *TOOLS, *package("schema.py", "tools/schema/")},
+    "report": package("callbacks/report.py", "tools/__init__.py", "tools/drawing.py"),
+    "export": TOOLS | package("export.py", "tools/export.py"),
     "paper": {
         "CITATION.cff",
         "configs/experiment/baseline.yaml",
-        "src/my_project/model_card.py",
-        "src/my_project/utils/run_files.py",
         "tests/test_results.py",
+        *TOOLS,
+        *package("model_card.py", "tools/model_card.py", "tools/run_files.py"),
     },
 }
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
@@ -130,15 +125,19 @@ def test_each_choice_is_tested_here() -> None:
     assert FILES.keys() == set(choices_of("tooling"))
 
 
+def listed(project: Path) -> set[str]:
+    return {as_listed(name) for name in files(project)}
+
+
 @pytest.mark.parametrize("choice", FILES)
 def test_a_choice_adds_its_files_and_no_others(
     choice: str, render: Render, default_project: Path
 ) -> None:
-    assert files(render(tooling=[choice])) == files(default_project) | FILES[choice]
+    assert listed(render(tooling=[choice])) == listed(default_project) | FILES[choice]
 
 
 def test_all_choices_together_add_all_of_these_files(render: Render, default_project: Path) -> None:
-    assert files(render(tooling=list(FILES))) == files(default_project).union(*FILES.values())
+    assert listed(render(tooling=list(FILES))) == listed(default_project).union(*FILES.values())
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -146,7 +146,7 @@ def classifies(prediction: Any, batch: Any) -> bool:
 def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, Any]:
     """Return Pillow's pictures by their names: the confusion matrix, and the most wrong samples if they are images."""
     # only here: every other start is faster without Pillow
-    from ..utils.drawing import draw_confusion, draw_images, drawable
+    from ..tools.drawing import draw_confusion, draw_images, drawable
 
     labels = drawable(names)
     pictures = {"confusion": draw_confusion(matrix, labels)}

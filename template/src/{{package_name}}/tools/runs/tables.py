@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .run_files import number, text
+from ..run_files import number, text
 
 LATEX = str.maketrans({character: "\\" + character for character in "&%$#_{}"} | {"±": r"$\pm$"})
 

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from ..utils.project import UserError
 
+PACKAGE = __name__.partition(".")[0]
+
 
 class Parser(ArgumentParser):
     """A parser whose errors are UserErrors, instead of the usage and exit status 2."""

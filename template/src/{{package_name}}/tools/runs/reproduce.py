@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..engine.git import complaint, run_git
-from .project import UserError, project_root, shown
-from .run_files import Run, sub_command
+from ...engine.git import complaint, run_git
+from ...utils.project import UserError, project_root, shown
+from ..run_files import Run, sub_command
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 import pygal
 from pygal.style import Style
 
-from .project import UserError, write
-from .run_files import Run, number, text
+from ...utils.project import UserError, write
+from ..run_files import Run, number, text
 from .summary import varied
 
 STYLE = Style(

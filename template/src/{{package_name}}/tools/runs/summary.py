@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 
-from .run_files import Run, text
+from ..run_files import Run, text
 
 REPEATED = ("seed_everything", "data.fold")  # what may differ between runs of one experiment
 

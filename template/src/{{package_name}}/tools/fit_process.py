@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from .project import UserError, project_root
+from ..utils.project import UserError, project_root
+from .options import PACKAGE
 from .run_files import Run
 
 POLL = 0.5  # seconds between two looks at the metrics
@@ -33,7 +34,7 @@ class FitProcess:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         if sys.platform != "win32":
-            CONTEXT.set_forkserver_preload([f"{__package__.rpartition('.')[0]}.cli"])
+            CONTEXT.set_forkserver_preload([f"{PACKAGE}.cli"])
         self.pipe, there = CONTEXT.Pipe(duplex=False)
         start_method = multiprocessing.get_start_method()
         self.process = CONTEXT.Process(target=train, args=(arguments, there, start_method))
