@@ -604,6 +604,17 @@ def test_lightnings_own_table_lies_in_a_folder(every: Path) -> None:
     } == pytest.approx(tested)
 
 
+def test_comet_does_not_get_the_password_of_a_git_remote(every: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(every, tmp_path / "my-project", ignore=shutil.ignore_patterns("logs"))
+    conftest.git(project, "init", "--quiet")
+    conftest.git(project, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    conftest.git(project, "remote", "add", "origin", "https://ada:s3cr3t@example.org/x.git")
+    directory = fit(project, *SHORT, "-c", "configs/logger/comet.yaml", "--name=exp1")
+    for path in comet_archives(directory):
+        with zipfile.ZipFile(path) as archive:
+            assert not [name for name in archive.namelist() if b"s3cr3t" in archive.read(name)]
+
+
 # Packages that are missing --------------------------------------------------------------------------------------------
 
 

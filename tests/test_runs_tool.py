@@ -649,7 +649,7 @@ def test_a_fit_that_fails_is_an_error(trained: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_reproduced_is_answered_with_one_line(trained: Path, tmp_path: Path) -> None:
     """All in one process, since each would import torch anew."""
-    gone, secret = "0123456789" * 4, "fit --trainer.logger.api_key ***"
+    gone, secret = "0123456789" * 4, "fit --ckpt_path s3://***@bucket/x.ckpt"
     changes: dict[str, Edit] = {
         f"its commit {gone} is gone (": lambda said: said["git"].update(commit=gone),
         "exp2/{id} has no commit: ": lambda said: said["git"].update(commit=None),

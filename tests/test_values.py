@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -106,35 +107,98 @@ def test_every_name_that_is_accepted_comes_back(project: Path, name: str) -> Non
     assert directory(project, name).exists()
 
 
-@pytest.mark.parametrize("key", ["model.net.api_key", "model.net.texts.password"])
-def test_a_credential_of_the_model_is_refused_before_it_is_written(project: Path, key: str) -> None:
-    before = set((project / "logs").rglob("*"))
-    net = "--model.net=my_project.models.kinds.Kinds"
-    option = (
-        f"--{key}=sk-1" if key.endswith("api_key") else '--model.net.texts={"password": "sk-1"}'
-    )
-    message = fail(project, "fit", *DIGITS, *QUICK, net, option, "--name=secret")
-    assert message.startswith(f"{key} looks like a credential")
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("model.net.api_key", {"api_key": "sk-1"}),
+        ("model.net.texts.password", {"texts": {"password": "sk-1"}}),
+        ("model.net.texts.place", {"texts": {"place": "s3://ada:s3cr3t@bucket"}}),
+    ],
+)
+def test_a_credential_of_the_model_is_refused_before_it_is_written(
+    project: Path, tmp_path: Path, key: str, values: dict[str, Any]
+) -> None:
+    net = {"class_path": "my_project.models.kinds.Kinds", "init_args": values}
+    (tmp_path / "net.yaml").write_text(json.dumps({"model": {"init_args": {"net": net}}}))
+    options = ("-c", str(tmp_path / "net.yaml"), "--name=secret")
+    message = fail(project, "fit", *DIGITS, *QUICK, *options)
+    assert message.startswith(key)
     assert "environment variable" in message
-    assert {path for path in set((project / "logs").rglob("*")) - before if path.is_file()} == set()
+    assert not (project / "logs" / "secret").exists()
 
 
-def test_a_credential_elsewhere_is_left_out_with_a_line(project: Path) -> None:
-    (project / "src" / "my_project" / "callbacks" / "sender.py").write_text(
-        "from lightning.pytorch import Callback\n\n\n"
-        "class Sender(Callback):\n"
-        "    def __init__(self, api_key: str | None = None, cls_token: str = '') -> None:\n"
-        "        self.api_key = api_key\n"
-    )
-    sender = "--trainer.callbacks+=my_project.callbacks.sender.Sender"
-    options = ("--trainer.callbacks.api_key=sk-1", "--trainer.callbacks.cls_token=CLS")
-    output = succeed(project, "fit", *DIGITS, *QUICK, sender, *options, "--name=sender")
+SENDER = """
+from lightning.pytorch import Callback
+
+
+class Sender(Callback):
+    def __init__(self, api_key: str | None = None, cls_token: str = "", url: str = "") -> None:
+        self.api_key = api_key
+"""
+CALLBACK = "my_project.callbacks.sender.Sender"
+
+
+@pytest.fixture(scope="module")
+def sending(project: Path) -> Path:
+    (project / "src" / "my_project" / "callbacks" / "sender.py").write_text(SENDER)
+    return project
+
+
+def test_a_credential_elsewhere_is_left_out_with_a_line(sending: Path) -> None:
+    arguments = {"api_key": "sk-1", "cls_token": "CLS", "url": "https://ada:s3cr3t@example.org"}
+    callback = {"class_path": CALLBACK, "init_args": arguments}
+    local = sending / "configs" / "local.yaml"
+    local.write_text(yaml.dump({"trainer": {"callbacks": [callback]}}))
+    try:
+        output = succeed(sending, "fit", *DIGITS, *QUICK, "--name=sender")
+    finally:
+        local.unlink()
     assert (
-        "config.yaml leaves out what looks like a credential: trainer.callbacks.0.api_key."
-        in output
-    )
-    config = yaml.safe_load((directory(project, "sender") / "config.yaml").read_text())
-    assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, "cls_token": "CLS"}
+        "config.yaml leaves out what looks like a credential: "
+        "trainer.callbacks.0.api_key, trainer.callbacks.0.url. "
+    ) in output
+    config = yaml.safe_load((directory(sending, "sender") / "config.yaml").read_text())
+    assert config["trainer"]["callbacks"][0]["init_args"] == {
+        "api_key": None,
+        "cls_token": "CLS",
+        "url": "https://example.org",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("trainer.callbacks.api_key", "sk-1"),
+        ("trainer.callbacks.api_key", "123456"),
+        ("trainer.callbacks.cls_token", "ghp_x8Jk20sLq9Zw71bTn4"),
+        ("trainer.callbacks.cls_token", "it is s3cr3t"),
+        ("trainer.callbacks.url", "https://ada:s3cr3t@example.org/x"),
+        (
+            "trainer.callbacks",
+            f'{{"class_path": "{CALLBACK}", "init_args": {{"api_key": "sk-1"}}}}',
+        ),
+    ],
+)
+def test_a_credential_on_the_command_line_is_refused(sending: Path, key: str, value: str) -> None:
+    """Loggers record the command line as it is."""
+    callback = f"--trainer.callbacks+={CALLBACK}"
+    options = (callback, f"--{key}", value, "--name=refused")
+    message = fail(sending, "fit", *DIGITS, *QUICK, *options, MY_API_TOKEN="s3cr3t")
+    assert message.startswith(key)
+    assert message.endswith("such as configs/local.yaml, or by an environment variable.")
+    assert not (sending / "logs" / "refused").exists()
+
+
+def test_what_is_no_credential_stays_in_the_command_of_the_record(sending: Path) -> None:
+    values = {"cls_token": "reserved_special_token_1", "url": "ssh://git@example.org/x"}
+    options = [f"--trainer.callbacks.{key}={value}" for key, value in values.items()]
+    options += ["--model.net=my_project.models.kinds.Kinds", "--model.net.pad_token", "EOS"]
+    callback = f"--trainer.callbacks+={CALLBACK}"
+    succeed(sending, "fit", *DIGITS, *QUICK, callback, *options, "--name=plain")
+    record = json.loads((directory(sending, "plain") / "run.json").read_text())
+    assert record["commands"][0]["command"].endswith(" ".join([*options, "--name=plain"]))
+    config = yaml.safe_load((directory(sending, "plain") / "config.yaml").read_text())
+    assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, **values}
 
 
 def test_a_member_of_a_text_enum_comes_back(project: Path) -> None:

@@ -37,7 +37,7 @@ from .engine.progress import LayerSummary, ProgressBar
 from .engine.resume import Resume
 from .engine.run_directory import logs_folder
 from .engine.saved_config import ACTIONS, config_text, forget_actions
-from .engine.secrets import refuse_secrets_of_the_model
+from .engine.secrets import refuse_secrets_of_the_command, refuse_secrets_of_the_model
 from .engine.stopping import StopAtBatchEnd
 from .engine.values import check_values
 from .utils.arguments import drop_replaced
@@ -137,6 +137,7 @@ class CLI(LightningCLI):
         self.arguments = [*args]
         verbs = list(self.subcommands())
         check_order(args, verbs)
+        refuse_secrets_of_the_command(args)
         run = requested_run(args)
         self.run = find_run(run, logs_folder(args)) if run else None
         if args and args[0] in verbs:

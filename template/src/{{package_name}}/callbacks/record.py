@@ -77,7 +77,7 @@ class RunRecord(Callback):
     def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
         self.directory, self.config, self.run = directory, config, dict[str, Any]()
         self.metrics = MetricsFile(directory / "metrics.csv")
-        self.command: dict[str, str | None] = {"command": mask(shlex.join(arguments))}
+        self.command: dict[str, str | None] = {"command": shlex.join(arguments)}
         self.origin: subprocess.Popen[str] | None = None
         if config is not None and not getattr(
             rank_zero_only, "rank", 0

@@ -65,7 +65,8 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     if left_out:
         keys = ", ".join(key.replace(".init_args", "") for key in left_out)
         rank_zero_info(
-            f"config.yaml leaves out what looks like a credential: {keys}. Pass it again with --run."
+            f"config.yaml leaves out what looks like a credential: {keys}. "
+            "With --run, pass the config that has it again."
         )
     text: str = yaml.dump(
         values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9

@@ -1,10 +1,14 @@
-"""Which settings are credentials, and how a saved configuration leaves them out."""
+"""Which settings are credentials, how a saved configuration leaves them out, and where they are refused."""
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 from ..utils.project import UserError
+from .configs import options, plain_key
 
 # Such as api_key, COMET_API_KEY, aws_secret_access_key, accessToken, client_secret, password, hf_token
 CREDENTIAL = re.compile(
@@ -13,10 +17,9 @@ CREDENTIAL = re.compile(
 )
 # Such as token, my_token, which may also be `pad_token: PAD`
 TOKEN = re.compile(r"(\w*_)?token", re.IGNORECASE)
-# Such as ghp_x8Jk20sLq9Zw71bTn4; not <|endoftext|> and not EOS
-RANDOM_TEXT = re.compile(r"(?=\w*\d)[\w.-]{16,}")
 # Such as ://ada:secret@ in https://ada:secret@example.org
-LOGIN = re.compile(r"://[^/\s@'\"]+@")
+LOGIN = re.compile(r"://(?P<login>[^/\s@'\"]+)@")
+SHORTEST_RANDOM_TEXT = 12
 
 
 def is_secret(key: str, value: object) -> bool:
@@ -26,7 +29,29 @@ def is_secret(key: str, value: object) -> bool:
         return False
     if CREDENTIAL.fullmatch(name):
         return True
-    return bool(TOKEN.fullmatch(name) and RANDOM_TEXT.fullmatch(value))
+    return bool(TOKEN.fullmatch(name)) and is_random(value)
+
+
+def is_random(text: str) -> bool:
+    """Return whether a text looks drawn at random: ghp_x8Jk20sLq9Zw71, but not EOS or reserved_token_1."""
+    if re.search(r"\s", text):
+        return False
+    for part in re.findall("[A-Za-z0-9]+", text):
+        is_mixed = re.search("[0-9]", part) and re.search("[A-Za-z]", part)
+        if len(part) >= SHORTEST_RANDOM_TEXT and is_mixed:
+            return True
+    return False
+
+
+def without_login(match: re.Match[str]) -> str:
+    """Return a login in an address as it may be shown: a name stays, `git@` for one, a password does not."""
+    login = match["login"]
+    return "://" if ":" in login or is_random(login) else match[0]
+
+
+def has_login(text: str) -> bool:
+    """Return whether a text has an address with a password."""
+    return LOGIN.sub(without_login, text) != text
 
 
 def without_secrets(config: Any, left_out: list[str], key: str = "") -> Any:
@@ -49,7 +74,7 @@ def without_secrets(config: Any, left_out: list[str], key: str = "") -> Any:
     if is_secret(key, config):
         left_out.append(key)
         return None
-    text = without_environment(LOGIN.sub("://", config))
+    text = without_environment(LOGIN.sub(without_login, config))
     if text != config:
         left_out.append(key)
     return text
@@ -64,15 +89,54 @@ def without_environment(text: str) -> str:
     return text
 
 
+def described_secret(key: str, text: str) -> str:
+    """Return in which way a setting is, or holds, a credential; nothing if it does not."""
+    if is_secret(key, text):
+        return "looks like a credential"
+    if has_login(text):
+        return "has a password in its address"
+    return ""
+
+
 def refuse_secrets_of_the_model(config: dict[str, Any]) -> None:
     """Raise UserError if an argument of the model or the data is a credential: checkpoints and loggers would get it."""
     for block in ("model", "data"):
-        for key, value in flat_texts(config.get(block), block):
-            if CREDENTIAL.fullmatch(key.rpartition(".")[2]) and value:
+        for key, text in flat_texts(config.get(block), block):
+            secret = described_secret(key, text)
+            if secret:
                 raise UserError(
-                    f"{key} looks like a credential, and checkpoints and loggers would keep it. Leave it out, and "
+                    f"{key} {secret}, and checkpoints and loggers would keep it. Leave it out, and "
                     "read it from an environment variable where it is used."
                 )
+
+
+def refuse_secrets_of_the_command(args: Sequence[str]) -> None:
+    """Raise UserError if an option holds a credential, because loggers record the command line as it is."""
+    for option, value in options(args):
+        for key, text in option_texts(option, value):
+            secret = described_secret(key, text)
+            if not secret and without_environment(text) != text:
+                secret = "has the value of an environment variable that is named like a credential"
+            if secret:
+                raise UserError(
+                    f"{key} {secret}, and loggers would record the command line. Give it in a config "
+                    "that git ignores, such as configs/local.yaml, or by an environment variable."
+                )
+
+
+def option_texts(option: str, value: str) -> list[tuple[str, str]]:
+    """Return the texts that an option gives, with their dotted keys. The path of a config is none."""
+    key = plain_key(option.lstrip("-"))
+    try:
+        parsed: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    if option in ("-c", "--config"):
+        return flat_texts(parsed, "") if isinstance(parsed, dict) else []
+    if isinstance(parsed, dict | list):
+        return flat_texts(parsed, key)
+    # a password of digits is a text, too
+    return [] if parsed is None or isinstance(parsed, bool) else [(key, value)]
 
 
 def flat_texts(config: Any, key: str) -> list[tuple[str, str]]:
@@ -87,4 +151,4 @@ def flat_texts(config: Any, key: str) -> list[tuple[str, str]]:
             for number, value in enumerate(config)
             for text in flat_texts(value, f"{key}.{number}")
         ]
-    return [(key.replace(".init_args", ""), config)] if isinstance(config, str) else []
+    return [(key.replace(".init_args", "").strip("."), config)] if isinstance(config, str) else []

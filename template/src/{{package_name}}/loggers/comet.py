@@ -10,6 +10,10 @@ from typing import Any
 from lightning.pytorch import loggers
 from lightning.pytorch.utilities import rank_zero_only
 
+from ..engine.git import run_git
+from ..engine.secrets import has_login
+from ..utils.project import project_root
+
 # an advertisement of what Lightning switches off, and imports Comet too late for
 logging.getLogger("comet_ml.experiment").addFilter(
     lambda record: "To get all data logged" not in record.getMessage()
@@ -32,6 +36,8 @@ class CometLogger(loggers.CometLogger):
         if not online:  # with online=False, Lightning records nothing (its issue #21617)
             os.environ["COMET_START_ONLINE"] = "false"
             rank_zero_only(archives.mkdir)(parents=True)
+        if has_login(run_git(project_root(), "remote", "--verbose").stdout):
+            kwargs.setdefault("log_git_metadata", False)  # it has the address as it is
         super().__init__(
             online=online or None,
             experiment_key=sha256(directory.name.encode()).hexdigest()[:32],
