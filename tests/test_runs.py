@@ -34,18 +34,45 @@ SHORT = ("--trainer.limit_train_batches=3", "--trainer.log_every_n_steps=1", *QU
 STEPS = ("--model.lr_scheduler=null",)  # so that the training may be prolonged
 KILLS = 20
 
-# Digits with noise that every random number generator has a part in
+# Digits with noise that every random number generator has a part in. The environment says where the process is stopped:
+# KILL_AT="last.ckpt 2" kills it before a file gets this name for the second time, SIGNAL_AT="15 7" sends it signal 15
+# in its seventh batch.
 NOISY = """
+import os
 import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from .digits import DigitsDataModule
 
+renamed: list[str] = []
+
+
+def kill(event: str, args: Any) -> None:
+    if event == "os.rename":
+        renamed.append(Path(str(args[1])).name)
+        name, number = os.environ["KILL_AT"].split()
+        if renamed[-1] == name and renamed.count(name) == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if "KILL_AT" in os.environ:
+    sys.addaudithook(kill)
+
 
 class NoisyDataModule(DigitsDataModule):
+    batches = 0
+
     def augment(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches += 1
+        signum, batch = os.environ.get("SIGNAL_AT", "0 0").split()
+        if self.batches == int(batch):
+            os.kill(os.getpid(), int(signum))
         return images + 0.5 * torch.rand_like(images) * random.random() * float(np.random.rand())
 """
 
@@ -126,7 +153,19 @@ def assert_same(one: Path, other: Path) -> None:
 
 # Interrupted, and gone on with ----------------------------------------------------------------------------------------
 
-LONG = (*DATA, *QUIET, "--trainer.max_epochs=15", "--trainer.log_every_n_steps=7")
+LONG = (
+    *DATA,
+    *QUIET,
+    "--trainer.max_epochs=5",
+    "--trainer.limit_train_batches=12",
+    "--trainer.log_every_n_steps=7",
+)
+# Before each file that a run replaces, in its first epoch and in a later one
+MOMENTS = [
+    *(f"{name} 1" for name in ("config.yaml", "code.patch", "run.json")),
+    *(f"{name} 1" for name in ("best.ckpt", "next.ckpt", "metrics.csv", "last.ckpt")),
+    *(f"{name} 2" for name in ("best.ckpt", "next.ckpt", "metrics.csv", "last.ckpt")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +174,29 @@ def whole(noisy: Path) -> Path:
     succeed(noisy, "fit", *LONG, "--name=whole")
     (directory,) = runs(noisy, "whole")
     return directory
+
+
+def begun(project: Path, name: str) -> list[Path]:
+    """Return the directories of the runs of a name that have begun."""
+    return [path.parent for path in project.glob(f"logs/{name}/*/config.yaml")]
+
+
+def test_killed_before_each_file_that_it_writes_a_run_ends_with_the_same_weights(
+    noisy: Path, whole: Path
+) -> None:
+    command = ["fit", *LONG, "--name=killed"]
+    for moment in MOMENTS:
+        done = conftest.run(noisy, *command, KILL_AT=moment)
+        assert done.returncode == -signal.SIGKILL, f"{moment}: {done.stderr}"
+        if begun(noisy, "killed"):
+            command = ["fit", "--run=killed", *QUIET]
+    succeed(noisy, *command)
+    (directory,) = begun(noisy, "killed")
+    assert_same(whole, directory)
+    assert record(directory)["status"] == "finished"
+    assert [entry["status"] for entry in record(directory)["commands"]].count("running") <= len(
+        MOMENTS
+    )
 
 
 def stop(
@@ -148,13 +210,18 @@ def stop(
     return warm.wait()
 
 
+@pytest.mark.sweep  # of the moments of the test before
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
-    warm: Server, noisy: Path, whole: Path
+    warm: Server, noisy: Path
 ) -> None:
+    longer = (*LONG, "--trainer.max_epochs=15", "--trainer.limit_train_batches=40")
+    succeed(noisy, "fit", *longer, "--name=longer")
+    (whole,) = runs(noisy, "longer")
     moments, kills, number = random.Random(0), 0, 0
     while kills < KILLS:
         number += 1
-        command, noted = ["fit", *LONG, f"--name=killed{number}"], 0
+        name = f"random{number}"
+        command = ["fit", *longer, f"--name={name}"]
         while True:
             wait = moments.uniform(0.2, 2.5) if kills < KILLS else 1000
             done = (
@@ -165,96 +232,69 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
             if done.returncode != -signal.SIGKILL:
                 break
             kills += 1
-            if list(noisy.glob(f"logs/killed{number}/*/config.yaml")):  # it had begun
-                command, noted = ["fit", f"--run=killed{number}", *QUIET], noted + 1
+            if begun(noisy, name):
+                command = ["fit", f"--run={name}", *QUIET]
         assert done.returncode == 0, done.stderr
-        (directory,) = [path.parent for path in noisy.glob(f"logs/killed{number}/*/config.yaml")]
+        (directory,) = begun(noisy, name)
         assert_same(whole, directory)
         assert record(directory)["status"] == "finished"
-        assert [entry["status"] for entry in record(directory)["commands"]].count(
-            "running"
-        ) <= noted
     print(f"{kills} kills of {number} runs")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
-    warm: Server, project: Path, whole: Path, signum: signal.Signals
+    noisy: Path, whole: Path, signum: signal.Signals
 ) -> None:
-    process = warm.start(project, "fit", *LONG, "--name=stopped")
-    while not list(project.glob("logs/stopped/*/checkpoints/last.ckpt")):
-        time.sleep(0.01)
-    stopped: list[int] = []
-    while not stopped or len(stopped) < 4:
-        time.sleep(0.15)  # amidst an epoch
-        os.kill(process, signum)
-        done = warm.wait()
+    name = f"stopped{int(signum)}"
+    command = ["fit", *LONG, f"--name={name}"]
+    for batch, total in ((17, 17), (8, 25), (18, 43)):  # each amidst an epoch
+        done = conftest.run(noisy, *command, SIGNAL_AT=f"{int(signum)} {batch}")
         assert done.returncode == 128 + signal.SIGTERM, done.stderr
-        (directory,) = runs(project, "stopped")
+        (directory,) = runs(noisy, name)
         assert f"Interrupted: fit --run {directory.name} goes on" in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
         assert record(directory)["status"] == "interrupted"
-        stopped.append(load(directory)["global_step"])
-        process, before = (
-            warm.start(project, "fit", "--run=stopped", *QUIET),
-            (directory / "run.json").stat().st_mtime_ns,
-        )
-        while (directory / "run.json").stat().st_mtime_ns == before:
-            time.sleep(0.01)
-        time.sleep(0.3)
-    assert warm.wait().returncode == 0
-    assert stopped == sorted(stopped) and any(steps % 40 for steps in stopped), (
-        "all at the end of an epoch"
-    )
+        assert load(directory)["global_step"] == total
+        command = ["fit", f"--run={name}", *QUIET]
+    succeed(noisy, *command)
     assert_same(whole, directory)
     assert record(directory)["status"] == "finished"
 
 
-SIGNAL = """
-import os
-import signal
-from typing import Any
-
-from lightning.pytorch import Callback, LightningModule, Trainer
-
-
-class Signal(Callback):
-    def __init__(self, signum: int, step: int) -> None:
-        self.signum, self.step = signum, step
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if trainer.current_epoch == 1 and batch_idx == self.step:
-            os.kill(os.getpid(), self.signum)
-"""
+GROUP = (
+    *DATA,
+    *QUIET,
+    "--trainer.accumulate_grad_batches=3",
+    "--trainer.limit_train_batches=10",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.max_epochs=3",
+)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(("step", "saved"), [(3, 6), (5, 6), (9, 10)])  # the last: that epoch again
+@pytest.fixture(scope="module")
+def accumulated(noisy: Path) -> Path:
+    """The directory of a run that accumulates gradients, and was never stopped."""
+    succeed(noisy, "fit", *GROUP, "--name=never")
+    (directory,) = runs(noisy, "never")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("signum", "step", "saved"),
+    [(15, 3, 6), (15, 9, 10), (2, 5, 6)],  # the one of the last batch: that epoch again
+)
 def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
-    project: Path, signum: signal.Signals, step: int, saved: int
+    noisy: Path, accumulated: Path, signum: int, step: int, saved: int
 ) -> None:
-    (project / "src" / "my_project" / "callbacks" / "signal.py").write_text(SIGNAL)
-    group = (
-        "--trainer.accumulate_grad_batches=3",
-        "--trainer.limit_train_batches=10",
-        "--trainer.log_every_n_steps=1",
-    )
-    options = (*DATA, *QUIET, *group, "--trainer.max_epochs=3")
-    succeed(project, "fit", *options, "--name=never")
-    own = (
-        "--trainer.callbacks+=my_project.callbacks.signal.Signal",
-        f"--trainer.callbacks.signum={int(signum)}",
-    )
-    done = conftest.run(
-        project, "fit", *options, "--name=part", *own, f"--trainer.callbacks.step={step}"
-    )
+    name = f"part{step}"
+    done = conftest.run(noisy, "fit", *GROUP, f"--name={name}", SIGNAL_AT=f"{signum} {11 + step}")
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    (never,), (part,) = (runs(project, name) for name in ("never", "part"))
+    (part,) = runs(noisy, name)
     progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     assert progress == saved
-    output = succeed(project, "fit", "--run=part", *QUIET, "--trainer.callbacks=null")
+    output = succeed(noisy, "fit", f"--run={name}", *QUIET)
     assert "Warning" not in output and "resumable" not in output
-    assert_same(never, part)
+    assert_same(accumulated, part)
 
 
 def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> None:
@@ -620,28 +660,19 @@ def test_where_the_file_system_has_no_locks_runs_are_trained_without(
     project: Path, code: int
 ) -> None:
     lockless = f"""
-        import fcntl, runpy, sys
+        import fcntl, runpy
         def flock(*_):
             raise OSError({code}, "no locks")
         fcntl.flock = flock
-        sys.argv = ["src/main.py", *sys.argv[1:]]
-        sys.path.insert(0, "src")
         runpy.run_path("src/main.py", run_name="__main__")
     """
+    (project / "src" / "lockless.py").write_text(textwrap.dedent(lockless))
     for epochs, options in enumerate(
         [(*DATA, *SHORT, *STEPS, "--name=free"), ("--run=free",)], start=1
     ):
-        command = [
-            sys.executable,
-            "-c",
-            textwrap.dedent(lockless),
-            "fit",
-            *options,
-            f"--trainer.max_epochs={epochs}",
-        ]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "lock" not in done.stderr
+        module = ("-m", "lockless", "fit", *options, f"--trainer.max_epochs={epochs}")
+        output = succeed(project, *module, PYTHONPATH="src")
+        assert "lock" not in output.replace("lockless", "")
     assert load(runs(project, "free")[0])["epoch"] == 1
 
 
@@ -896,49 +927,57 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize(
-    "form",
-    [
-        "{}: s3cr3t",
-        "{}: 1-s3cr3t",
-        "{}: true-s3cr3t",
-        '{}: "s3cr3t one"',
-        "--x.{} s3cr3t",
-        "--x.{}=s3cr3t",
-        '{{"{}": "s3cr3t"}}',
-    ],
-)
-def test_what_is_named_as_secrets_are_is_masked(noisy: Path, key: str, form: str) -> None:
-    masked = mask(noisy, form.format(key))
-    assert "s3cr3t" not in masked and key in masked and "***" in masked
+FORMS = [
+    "{}: s3cr3t",
+    "{}: 1-s3cr3t",
+    "{}: true-s3cr3t",
+    '{}: "s3cr3t one"',
+    "--x.{} s3cr3t",
+    "--x.{}=s3cr3t",
+    '{{"{}": "s3cr3t"}}',
+]
+NO_SECRETS = [
+    "tokenizer: bert",
+    "max_tokens: 512",
+    "keys: [a, b]",
+    "monitor: val/acc",
+    "token: null",
+    "use_cls_token: true",
+    "--model.net.pad_token 50256",
+    "--model.net.pad_token=3 --name x",
+    '{"eos_token": 2}',
+    'mask_token: "[MASK]"',
+    "mask_token: <mask>",
+    "--data.key_column name",
+    "https://example.org/x@y",
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "tokenizer: bert",
-        "max_tokens: 512",
-        "keys: [a, b]",
-        "monitor: val/acc",
-        "token: null",
-        "use_cls_token: true",
-        "--model.net.pad_token 50256",
-        "--model.net.pad_token=3 --name x",
-        '{"eos_token": 2}',
-        'mask_token: "[MASK]"',
-        "mask_token: <mask>",
-        "--data.key_column name",
-        "https://example.org/x@y",
-    ],
-)
-def test_what_is_no_secret_stays(noisy: Path, text: str) -> None:
-    assert mask(noisy, text) == text
+def test_what_is_named_as_secrets_are_is_masked(noisy: Path) -> None:
+    texts = {form.format(key): key for key in KEYS for form in FORMS}
+    for text, masked in mask(noisy, [*texts]).items():
+        assert "s3cr3t" not in masked and texts[text] in masked and "***" in masked, text
 
 
-def mask(project: Path, text: str) -> str:
-    code = f"from my_project.utils.project import mask; print(mask({text!r}), end='')"
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, cwd=project / "src", capture_output=True, text=True, check=True
-    ).stdout
+def test_what_is_no_secret_stays(noisy: Path) -> None:
+    for text, masked in mask(noisy, NO_SECRETS).items():
+        assert masked == text
+
+
+def mask(project: Path, texts: list[str]) -> dict[str, str]:
+    """Return texts, and what is written of each of them."""
+    code = """
+import json, sys
+from my_project.utils.project import mask
+
+print(json.dumps({text: mask(text) for text in json.load(sys.stdin)}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project / "src",
+        check=True,
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+    )
+    return dict(json.loads(done.stdout))
