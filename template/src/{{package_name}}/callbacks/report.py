@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import CometLogger, MLFlowLogger, TensorBoardLogg
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from ..engine.prediction_columns import prediction_columns
+from ..engine.samples import known_of_samples, loaders_in
 from ..utils.project import shown, write
 
 WORST = 25
@@ -124,7 +126,9 @@ class Report(Callback):
             part.replace(path := directory / f"{name}.png")
             for logger in trainer.loggers:
                 log(logger, f"test/{name}", path, picture, trainer.global_step)
-        for name, rows in tables(matrix, worst, names).items():
+        known = known_of_samples(loaders_in(trainer.test_dataloaders)[0], [one.id for one in worst])
+        known.pop("label", None)  # `true` is its name
+        for name, rows in tables(matrix, worst, names, known).items():
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(rows)
             write(directory / f"{name}.csv", text.getvalue())
@@ -161,9 +165,12 @@ def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[s
 
 
 def tables(
-    matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]
+    matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str], known: dict[str, Any]
 ) -> dict[str, list[Sequence[Any]]]:
-    """Return the rows of the tables, by their names; what would be divided by no samples is 0."""
+    """Return the rows of the tables, by their names; what would be divided by no samples is 0.
+
+    `known` is what the dataset says of the most wrong samples, by column, such as their files.
+    """
     right, samples, given = matrix.diag().double(), matrix.sum(dim=1), matrix.sum(dim=0)
     measures = {
         "class": names,
@@ -172,17 +179,22 @@ def tables(
         "recall": (right / samples.clamp(min=1)).tolist(),
         "f1": (2 * right / (samples + given).clamp(min=1)).tolist(),
     }
-    found = [
-        (one.id, names[one.true], names[one.predicted], one.p_true, one.p_predicted)
-        for one in worst
-    ]
+    known_columns = prediction_columns(known, len(worst))[0]
+    found = {
+        "id": [one.id for one in worst],
+        **known_columns,
+        "true": [names[one.true] for one in worst],
+        "predicted": [names[one.predicted] for one in worst],
+        "p_true": [one.p_true for one in worst],
+        "p_predicted": [one.p_predicted for one in worst],
+    }
     return {
         "confusion": [
             ["class", *names],
             *([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)),
         ],
         "classes": [[*measures], *zip(*measures.values(), strict=True)],
-        "most_wrong": [["id", "true", "predicted", "p_true", "p_predicted"], *found],
+        "most_wrong": [[*found], *zip(*found.values(), strict=True)],
     }
 
 

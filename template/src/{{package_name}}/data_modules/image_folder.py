@@ -49,8 +49,13 @@ class ImageFolderDataModule(PictureDataModule):
                 raise UserError(f"{shown(folder)} has no pictures in it")
             files += found
             labels += [self.classes.index(class_name)] * len(found)
+        names = [path.relative_to(self.folder).as_posix() for path in files]
         return Pictures(
-            files.__getitem__, self.input_shape, torch.arange(len(files)), torch.tensor(labels)
+            files.__getitem__,
+            self.input_shape,
+            torch.arange(len(files)),
+            torch.tensor(labels),
+            names,
         )
 
     def _classes(self, name: str) -> list[str]:

@@ -36,6 +36,14 @@ class ImageTensors(TensorDataset):
         )  # no step waits for the device
         return tuple(part.index_select(0, chosen) for part in self.tensors)
 
+    def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Return what predictions.csv says of samples beside their predictions, by column: their labels."""
+        if len(self.tensors) < 2 or self.tensors[1].ndim > 2:
+            return {}
+        labels = self.tensors[1][list(positions)]
+        is_single_target = labels.ndim == 2 and labels.shape[1] == 1
+        return {"label": labels[:, 0] if is_single_target else labels}
+
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
         """Split off `size` samples, or a fold, and return the others and them.
 

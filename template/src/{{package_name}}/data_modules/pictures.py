@@ -32,6 +32,7 @@ class Pictures(ImageTensors):
         shape: Shape (C, H, W) of the images.
         positions: Positions of the pictures that belong to this set, int64 of shape (N,).
         labels: Labels, int64 of shape (N,).
+        names: Names of all pictures for predictions.csv, by position; they have none there if None.
     """
 
     def __init__(
@@ -40,9 +41,18 @@ class Pictures(ImageTensors):
         shape: tuple[int, ...],
         positions: Tensor,
         labels: Tensor,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(positions, labels)
-        self.file, self.shape = file, shape
+        self.file, self.shape, self.names = file, shape, names
+
+    def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Return what predictions.csv says of pictures: their files, if they have names, and their labels."""
+        labels = super().sample_columns(positions)
+        if self.names is None:
+            return labels
+        chosen = self.tensors[0][list(positions)].tolist()
+        return {"file": [self.names[position] for position in chosen], **labels}
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch: images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""

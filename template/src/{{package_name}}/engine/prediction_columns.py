@@ -1,0 +1,118 @@
+"""What `predict_step` returns, as columns of predictions.csv.
+
+Read this when a column is missing there, or has another name than you expect.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+Columns = dict[str, list[Any]]
+
+
+def prediction_columns(prediction: Any, count: int) -> tuple[Columns, dict[str, str]]:
+    """Return the columns of a batch of `count` samples, and why there are none for the other values, by name."""
+    columns: Columns = {}
+    left_out: dict[str, str] = {}
+    for name, values in by_name(prediction).items():
+        problem = problem_of(values, count)
+        if problem:
+            left_out[name] = problem
+        else:
+            columns |= columns_of(name, values)
+    return columns, left_out
+
+
+def by_name(prediction: Any) -> dict[str, Any]:
+    """Return a prediction by the names of its values; a value without a name is called `prediction`."""
+    if isinstance(prediction, Mapping):
+        return {str(name): values for name, values in prediction.items()}
+    if is_mapping_per_sample(prediction):
+        names = dict.fromkeys(name for one in prediction for name in one)
+        return {str(name): [one.get(name) for one in prediction] for name in names}
+    return {"prediction": prediction}
+
+
+def samples_of(prediction: Any) -> int:
+    """Return for how many samples a prediction is: the length of its first value that has one, else 1."""
+    for values in by_name(prediction).values():
+        if not is_single(values) and hasattr(values, "__len__"):
+            return len(values)
+    return 1
+
+
+def with_class_names(columns: Columns, classes: Sequence[Any]) -> Columns:
+    """Return the columns with the names of the classes after the columns of their numbers."""
+    named: Columns = {}
+    for name, values in columns.items():
+        named[name] = values
+        if name in ("class", "label") and are_numbers_of(classes, values):
+            named[f"{name}_name"] = [classes[number] for number in values]
+    return named
+
+
+def are_numbers_of(classes: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Return whether values are positions in a sequence of classes."""
+    return len(classes) > 0 and all(
+        isinstance(value, int) and 0 <= value < len(classes) for value in values
+    )
+
+
+def is_mapping_per_sample(prediction: Any) -> bool:
+    """Return whether a prediction is a list of mappings, as detectors return one for each image."""
+    if not isinstance(prediction, list) or not prediction:
+        return False
+    return all(isinstance(one, Mapping) for one in prediction)
+
+
+def problem_of(values: Any, count: int) -> str | None:
+    """Return why a value makes no columns, None if it does."""
+    if is_single(values):
+        return None if count == 1 else f"is one value for {count} samples"
+    if isinstance(values, Tensor | np.ndarray):
+        if values.ndim > 2:
+            return f"has the shape {tuple(values.shape)}, and more than two dimensions"
+    elif not isinstance(values, list | tuple):
+        return f"is of type {type(values).__name__}"
+    if len(values) != count:
+        return f"has {len(values)} values for {count} samples"
+    return None
+
+
+def is_single(values: Any) -> bool:
+    """Return whether a value is a text, a number, or a tensor of one number without dimensions."""
+    if isinstance(values, Tensor | np.ndarray):
+        return values.ndim == 0
+    return isinstance(values, str | bool | int | float | np.generic)
+
+
+def columns_of(name: str, values: Any) -> Columns:
+    """Return one column for a value per sample, and K columns for a tensor of shape (N, K)."""
+    if is_single(values):
+        return {name: [plain(values)]}
+    if isinstance(values, Tensor | np.ndarray) and values.ndim == 2:
+        return {f"{name}{i}": plain(part) for i, part in enumerate(values.T)}
+    return {name: cells(values)}
+
+
+def cells(values: Sequence[Any]) -> list[Any]:
+    """Return what is written for each sample: lists and dictionaries as JSON."""
+    if isinstance(values, Tensor | np.ndarray):
+        return list(plain(values))
+    found = []
+    for value in values:
+        value = plain(value)
+        if isinstance(value, list | tuple | dict):
+            value = json.dumps(value, default=plain, ensure_ascii=False)
+        found.append(value)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a tensor, an array or a number of theirs as Python's own numbers."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return value.tolist()
+    return value
