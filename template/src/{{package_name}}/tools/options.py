@@ -1,13 +1,19 @@
-"""The options of the tools, such as `python -m <package>.runs`: a mistake in them ends in one line, too."""
+"""Options that several commands share, and how a mistake in them ends: with one line and a non-zero exit status."""
 
 import math
+import signal
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ..engine.run_directory import OPTION, OPTION_HELP
 from ..utils.project import UserError
 
 PACKAGE = __name__.partition(".")[0]
+RUN_HELP = "<directory|id|name|last>, as --run of the other commands"
 
 
 class Parser(ArgumentParser):
@@ -15,6 +21,32 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (--help says more)")
+
+
+def command_parser(command: str, **settings: Any) -> Parser:
+    """Return the parser of `python -m <package>.<command>`."""
+    return Parser(f"python -m {PACKAGE}.{command}", allow_abbrev=False, **settings)
+
+
+def add_logs_option(parser: ArgumentParser) -> None:
+    """Add the option that says where the runs are."""
+    parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
+
+
+@contextmanager
+def mistakes_end_in_a_line() -> Iterator[None]:
+    """End the program with one line after a mistake of the user, and with status 130 after Ctrl-C."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def stop_like_ctrl_c() -> None:
+    """Let SIGTERM raise KeyboardInterrupt, so that the command can stop its child processes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def count(text: str) -> int:
@@ -30,16 +62,15 @@ def tolerance(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not number >= 0:  # nor is NaN
+    if math.isnan(number) or number < 0:
         raise ArgumentTypeError(f"{text or 'an empty text'} is no number of at least 0")
     return number
 
 
 def svg_file(text: str) -> Path:
-    """Return the path of a picture in SVG, the one kind that is written."""
+    """Return the path of a picture, which is always written as SVG."""
     path = Path(text)
     if path.suffix.lower() not in (".svg", ""):
-        raise ArgumentTypeError(
-            f"{text} is no SVG, which the picture is: name it {path.with_suffix('.svg')}"
-        )
+        svg = path.with_suffix(".svg")
+        raise ArgumentTypeError(f"{text} is no SVG, which the picture is: name it {svg}")
     return path

@@ -1,0 +1,51 @@
+"""Writes the configuration of a study's best trial to configs/experiment/, where `fit -c` takes it."""
+
+from pathlib import Path
+
+import optuna
+import yaml
+from optuna.trial import TrialState
+
+from ...utils.project import UserError, project_root, shown, write
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+MARK = "# Written by a search"
+
+
+def write_best(study: optuna.Study, metric: str) -> None:
+    """Write the configuration of the best trial as a config of its own, and print its path."""
+    if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        name = study.study_name
+        raise UserError(f"all trials of {name} were stopped early: the pruner is too strict")
+
+    best = study.best_trial
+    trial = f"trial {best.number}"
+    value = f"{metric} {best.value:.6g}"
+    run = best.user_attrs["run"]
+    config = without_trial_settings(project_root() / run / "config.yaml")
+
+    path = experiment(study.study_name)
+    path.parent.mkdir(exist_ok=True)
+    write(path, f"{MARK}: {trial} of {study.study_name}, {value} in {run}\n{config}")
+
+    done = len(study.get_trials(deepcopy=False, states=DONE))
+    print(f"Best of {done}: {trial}, {value}, fit -c {shown(path)}")
+
+
+def without_trial_settings(path: Path) -> str:
+    """Return a trial's config without its name and folder, and without the setting that shortens its output."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    trainer = config["trainer"]
+    config.pop("name", None)
+    trainer.pop("enable_model_summary", None)
+    trainer.pop("default_root_dir", None)
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def experiment(study: str) -> Path:
+    """Return the path for the best trial's config; raise UserError if another file is there."""
+    path = project_root() / "configs" / "experiment" / f"{study}.yaml"
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
+        advice = "rename it, or name another study with --study"
+        raise UserError(f"{shown(path)} was not written by a search: {advice}")
+    return path
