@@ -560,6 +560,23 @@ def test_mlflow_artifacts_lie_below_the_runs_name(every: Path) -> None:
     assert outside <= {every / "logs" / "mlflow.db", every / "logs" / "mlflow.lock"}
 
 
+def test_mlflows_artifacts_follow_a_project_that_is_moved(every: Path, tmp_path: Path) -> None:
+    """Its database has absolute paths."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(every, old, ignore=shutil.ignore_patterns("logs"))
+    logger = ("-c", "configs/logger/mlflow.yaml", "--trainer.logger.log_model=true")
+    directory = fit(old, *SHORT, *logger, "--name=exp1", "--model.lr_scheduler=null")
+    old.rename(new)
+    here = new / directory.relative_to(old)
+    succeed(new, "fit", f"--run={here}", "--trainer.max_epochs=2")
+    fit(new, *SHORT, *logger, "--name=exp1")
+    assert not old.exists()
+    artifacts = new / "logs" / "exp1" / "mlflow"
+    assert len(list(artifacts.glob("*/artifacts/best/best.ckpt"))) == 2
+    for one in mlflow_runs(new, "exp1").values():
+        assert Path(str(one.info.artifact_uri)).is_relative_to(artifacts)
+
+
 def test_mlflow_goes_to_the_server_that_is_set(render: Render, tmp_path: Path) -> None:
     project = render(loggers=["mlflow"])
     address = f"sqlite:///{tmp_path}/server.db"

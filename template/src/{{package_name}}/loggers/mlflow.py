@@ -1,8 +1,10 @@
 """MLflow, with one MLflow run for each run."""
 
 import os
+import sqlite3
 from argparse import Namespace
-from pathlib import Path
+from contextlib import closing
+from pathlib import Path, PurePath
 from typing import Any
 
 from filelock import FileLock
@@ -33,7 +35,9 @@ class MLFlowLogger(loggers.MLFlowLogger):
         directory = Path(save_dir).absolute()
         name, logs = directory.parent.name, directory.parents[1]
         tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        if not tracking_uri:
+        is_local = not tracking_uri
+        chosen_location = artifact_location
+        if is_local:
             tracking_uri = f"sqlite:///{logs}/mlflow.db"
             artifact_location = artifact_location or str(logs / name / "mlflow")
         logs.mkdir(parents=True, exist_ok=True)
@@ -42,11 +46,12 @@ class MLFlowLogger(loggers.MLFlowLogger):
         ):  # of runs that start at once, one alone makes database and experiment
             client = MlflowClient(tracking_uri)
             experiment = client.get_experiment_by_name(name)
-            identity = (
-                experiment.experiment_id
-                if experiment
-                else client.create_experiment(name, artifact_location)
-            )
+            if experiment:
+                identity = experiment.experiment_id
+            else:
+                identity = client.create_experiment(name, artifact_location)
+            if experiment and is_local and not chosen_location:
+                follow_moved_folder(logs, name, identity, experiment.artifact_location)
         runs = client.search_runs([identity], f"run_name = '{directory.name}'")
         run_id = runs[0].info.run_id if runs else None
         super().__init__(name, directory.name, tracking_uri, run_id=run_id, **kwargs)
@@ -57,3 +62,28 @@ class MLFlowLogger(loggers.MLFlowLogger):
             super().log_hyperparams(params)
         except MlflowException as error:
             rank_zero_info(f"MLflow keeps the old hyperparameters: {error}")
+
+
+def follow_moved_folder(logs: Path, name: str, experiment: str, old: str) -> None:
+    """Correct where an experiment's artifacts are, if the project's folder was moved or copied since.
+
+    MLflow keeps absolute paths in its database, and has no function that changes them.
+
+    Args:
+        logs: The folder of all runs, with the database.
+        name: The experiment's name.
+        experiment: Its id.
+        old: Its artifact location in the database.
+    """
+    new = str(logs / name / "mlflow")
+    if old == new or PurePath(old).name != "mlflow":
+        return
+    with closing(sqlite3.connect(logs / "mlflow.db")) as database, database:
+        database.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+            (new, experiment),
+        )
+        database.execute(
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?) WHERE experiment_id = ?",
+            (old, new, experiment),
+        )
