@@ -29,9 +29,16 @@ from .callbacks.record import RunRecord
 from .engine.averaged_weights import without_averaging
 from .engine.checkpoint_files import AtomicCheckpointIO
 from .engine.configs import check_order, given, requested_run, without_empty_configs
-from .engine.links import FROM_DATA, check_checkpoint_links, check_data_link, missing_from_data
+from .engine.links import (
+    FROM_DATA,
+    check_checkpoint_links,
+    check_data_link,
+    missing_from_data,
+    name_of_metric,
+)
 from .engine.local_settings import with_local_settings
 from .engine.messages import construction_message, explain_parse_error, user_message, with_place
+from .engine.monitor import check_directions, check_file_names
 from .engine.options import add_actions, check_actions
 from .engine.progress import LayerSummary, ProgressBar
 from .engine.resume import Resume
@@ -115,7 +122,7 @@ class CLI(LightningCLI):
         )
         parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
-        parser.link_arguments("checkpoint.monitor", "model.init_args.monitor")
+        parser.link_arguments("checkpoint.monitor", "model.init_args.monitor", name_of_metric)
         parser.link_arguments("checkpoint.mode", "model.init_args.mode")
         for key in FROM_DATA:
             compute = partial(self.take_from_data, key)
@@ -153,6 +160,7 @@ class CLI(LightningCLI):
         config = self.config[self.config.subcommand]
         check_values(config.as_dict(), self.typed)
         check_checkpoint_links(config, self.typed)
+        check_directions(config, self.typed)
 
     def with_first_configs(self, args: Sequence[str]) -> list[str]:
         """Return the options of a sub-command after the default configs, or after that of the run that goes on."""
@@ -299,6 +307,7 @@ class CLI(LightningCLI):
             one if isinstance(one, list) else [one] for one in (trainer.callbacks, trainer.logger)
         )
         own = list(filter(None, own))
+        check_file_names(own, self.directory / "checkpoints")
         if self.subcommand != "fit":
             own = without_averaging(own)
         used = [Resume(), StopAtBatchEnd(), *own]

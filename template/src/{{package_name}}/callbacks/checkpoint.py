@@ -5,21 +5,32 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from ..utils.project import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`, beside any ModelCheckpoint of your own.
 
     Args:
-        monitor: Metric that says which checkpoint is best. ReduceLROnPlateau follows it too.
+        monitor: Metric that says which checkpoint is best; null for `last.ckpt` alone. ReduceLROnPlateau follows it.
         mode: `max` if more of it is better, else `min`.
     """
 
     saved: Path | None = None
 
-    def __init__(self, monitor: str = "val/acc", mode: Literal["min", "max"] = "max") -> None:
-        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+    def __init__(
+        self, monitor: str | None = "val/acc", mode: Literal["min", "max"] = "max"
+    ) -> None:
+        super().__init__(
+            filename="best",
+            monitor=monitor or None,
+            mode=mode,
+            save_top_k=1 if monitor else 0,
+            enable_version_counter=False,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what was best, also where the run's directory has been moved."""
@@ -37,10 +48,40 @@ class BestCheckpoint(ModelCheckpoint):
         }
         super().load_state_dict({**state_dict, **paths, "best_k_models": best})
 
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say early that a metric may be misspelt: some are not logged in a sanity check, or only in training."""
+        logged = logged_metrics(trainer)
+        if not self.monitor or not logged or self.monitor in logged:
+            return
+        if self.monitor.partition("/")[0] in {name.partition("/")[0] for name in logged}:
+            rank_zero_info(
+                f"checkpoint.monitor is {self.monitor}, which the sanity check has not logged: "
+                f"it has logged {', '.join(logged)}"
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        try:
+            super().on_validation_end(trainer, pl_module)
+        except MisconfigurationException:
+            self.save(trainer)
+            raise self.missing_metric(trainer) from None
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after every epoch; Lightning's `save_last` does so only when there is a new best."""
-        super().on_train_epoch_end(trainer, pl_module)
+        try:
+            super().on_train_epoch_end(trainer, pl_module)
+        except MisconfigurationException:
+            self.save(trainer)
+            raise self.missing_metric(trainer) from None
         self.save(trainer)
+
+    def missing_metric(self, trainer: Trainer) -> UserError:
+        """Return the error that nothing logs the monitored metric. `last.ckpt` keeps what has been trained."""
+        logged = ", ".join(logged_metrics(trainer)) or "nothing"
+        return UserError(
+            f"checkpoint.monitor is {self.monitor}, but what is logged is {logged}: name one of them with "
+            f"fit --run {Path(self.dirpath or '').parent.name} --checkpoint.monitor, or set it to null"
+        )
 
     def save(self, trainer: Trainer) -> None:
         """Save what becomes `last.ckpt` as soon as it is whole and the loggers have all that belongs to it."""
@@ -66,3 +107,8 @@ class BestCheckpoint(ModelCheckpoint):
         ):
             self.save(trainer)
         self.on_train_epoch_start(trainer, pl_module)
+
+
+def logged_metrics(trainer: Trainer) -> list[str]:
+    """Return the names of all that has been logged."""
+    return sorted(trainer.callback_metrics)

@@ -16,6 +16,11 @@ FROM_DATA: dict[str, Callable[[Any], Any]] = {
 FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}
 
 
+def name_of_metric(monitor: str | None) -> str:
+    """Return the model's `monitor`, which is empty if the checkpoints follow no metric."""
+    return monitor or ""
+
+
 def check_linked(key: str, value: Any, advice: str, values: Sequence[Given]) -> None:
     """Raise UserError if an argument was given another value than the one it takes from elsewhere."""
     asked = place_of(key, values)

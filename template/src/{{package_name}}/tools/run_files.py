@@ -105,8 +105,8 @@ class Run:
 
     @property
     def monitor(self) -> str:
-        """The metric that says which checkpoint is best."""
-        return str(self.config.get("checkpoint.monitor"))
+        """The metric that says which checkpoint is best, empty if none does."""
+        return str(self.config.get("checkpoint.monitor") or "")
 
     @cached_property
     def best(self) -> dict[str, float]:

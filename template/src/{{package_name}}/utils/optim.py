@@ -80,6 +80,10 @@ def tell_unused_rate(optimizer: Optimizer, scheduler: Any, given_rate: float) ->
 
 def validation_rhythm(trainer: Any, monitor: str) -> dict[str, Any]:
     """Return how often ReduceLROnPlateau steps: after each epoch that has a new value of its metric."""
+    if not monitor:
+        raise UserError(
+            "ReduceLROnPlateau follows checkpoint.monitor, which is null: name a metric, or take another schedule"
+        )
     if monitor.startswith("train"):
         return {}
     every = trainer.check_val_every_n_epoch

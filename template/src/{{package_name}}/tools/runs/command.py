@@ -95,7 +95,7 @@ def list_runs(options: Namespace) -> None:
     if options.json:
         print(json.dumps([run.summary for run in runs], indent=2, ensure_ascii=False))
     elif runs:
-        metrics = dict.fromkeys([*(run.monitor for run in runs), *options.metric])
+        metrics = dict.fromkeys([*(run.monitor for run in runs if run.monitor), *options.metric])
         columns = [column for metric in metrics for column in (f"best.{metric}", metric)]
         columns = [column for column in columns if any(column in run.values for run in runs)]
         columns += varied(runs) if options.varied else []
@@ -128,7 +128,7 @@ def summarize_runs(options: Namespace) -> None:
         raise UserError(f"there is no finished run of these in {shown(options.logs)}")
     tested = dict.fromkeys(key for run in runs for key in run.last if key.startswith("test/"))
     metrics = options.metric or list(
-        dict.fromkeys([*(f"best.{run.monitor}" for run in runs), *tested])
+        dict.fromkeys([*(f"best.{run.monitor}" for run in runs if run.monitor), *tested])
     )
     rows = [
         [group.label, str(len(group.runs)), *map(group.summary, metrics)] for group in grouped(runs)
@@ -145,7 +145,8 @@ def plot_runs(options: Namespace) -> None:
     from .plot import draw  # only here, for a list needs no pictures
 
     runs = select(options, [*options.metric, options.x])
-    metrics = list(dict.fromkeys(options.metric)) or [next((run.monitor for run in runs), "metric")]
+    monitored = [run.monitor for run in runs if run.monitor]
+    metrics = list(dict.fromkeys(options.metric)) or [*monitored, "metric"][:1]
     draw(runs, metrics, options.x, options.output)
     print(f"Plot: {shown(options.output)}")
 

@@ -1,0 +1,127 @@
+"""The metric that says what is best: none, one that nothing logs, and one that is followed the wrong way."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import DIGITS, Render, fail, succeed
+
+QUICK = (
+    "--trainer.max_epochs=2",
+    "--trainer.limit_train_batches=4",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+
+
+@pytest.fixture(scope="module")
+def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(
+        render(datasets=["digits"], package_name="my_project", tooling=["runs"]),
+        tmp_path_factory.mktemp("monitor") / "my-project",
+    )
+
+
+def fit(project: Path, name: str, *options: str) -> str:
+    return succeed(project, "fit", *DIGITS, *QUICK, f"--name={name}", *options)
+
+
+def checkpoints(project: Path, name: str) -> dict[str, Path]:
+    return {path.name: path for path in project.glob(f"logs/{name}/*/checkpoints/*")}
+
+
+def test_without_a_metric_there_is_the_last_checkpoint_alone(project: Path) -> None:
+    fit(project, "none", "--checkpoint.monitor=null")
+    assert checkpoints(project, "none").keys() == {"last.ckpt"}
+    assert "test/acc" in succeed(project, "test", "--run=none", "--ckpt_path=last")
+    assert "has no best checkpoint" in fail(project, "test", "--run=none")
+    succeed(project, "fit", "--run=none", "--trainer.max_epochs=3", "--model.lr_scheduler=null")
+    runs = ("-m", "my_project.runs", "summary", "--name=none")
+    listed = succeed(project, *runs, PYTHONPATH=str(project / "src"))
+    assert "None" not in listed
+    plateau = "--model.lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    message = fail(project, "fit", *DIGITS, *QUICK, "--checkpoint.monitor=null", plateau)
+    assert message.startswith("ReduceLROnPlateau follows checkpoint.monitor, which is null: name")
+
+
+@pytest.mark.parametrize(
+    ("options", "logged"),
+    [
+        ((), "train/acc, val/acc, val/acc_best, val/loss"),
+        (("--trainer.val_check_interval=2",), "val/acc, val/acc_best, val/loss"),
+    ],
+)
+def test_a_metric_that_nothing_logs_costs_no_training(
+    project: Path, options: tuple[str, ...], logged: str
+) -> None:
+    name = f"misspelt{len(options)}"
+    misspelt = ("--checkpoint.monitor=val/los", f"--name={name}")
+    message = fail(project, "fit", *DIGITS, *QUICK, *options, *misspelt)
+    assert message.startswith(f"checkpoint.monitor is val/los, but what is logged is {logged}: ")
+    assert checkpoints(project, name).keys() == {"last.ckpt"}
+    metric = ("--checkpoint.monitor=val/loss", "--checkpoint.mode=min")
+    output = succeed(project, "fit", f"--run={name}", *metric)
+    assert "sanity check" not in output
+    whole = f"whole{len(options)}"
+    fit(project, whole, *options, *metric)
+    there, here = (
+        torch.load(checkpoints(project, one)["last.ckpt"], weights_only=True)["state_dict"]
+        for one in (whole, name)
+    )
+    for key, value in there.items():
+        if key != "val_acc_best.max_value":
+            assert torch.equal(here[key], value), key
+
+
+def test_a_misspelt_metric_is_said_after_the_sanity_check(project: Path) -> None:
+    options = ("--trainer.max_steps=1", "--checkpoint.monitor=val/los", "--name=early")
+    line = "checkpoint.monitor is val/los, which the sanity check has not logged: it has logged val/acc, val/loss"
+    from conftest import run
+
+    done = run(project, "fit", *DIGITS, *QUICK, *options)
+    assert line in done.stdout + done.stderr
+    assert "sanity check" not in fit(project, "right", "--checkpoint.monitor=train/acc")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ["--checkpoint.monitor=val/loss"],
+            "checkpoint.monitor is val/loss, but checkpoint.mode is max, so that the worst counts as the best: "
+            "set --checkpoint.mode min",
+        ),
+        (
+            ["-c", "loss.yaml", "--checkpoint.monitor=val/acc"],
+            "checkpoint.monitor is val/acc, but checkpoint.mode is min, so that the worst counts as",
+        ),
+        (
+            ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/acc"],
+            "trainer.callbacks.monitor is val/acc, but trainer.callbacks.mode is min, so that the worst counts as "
+            "the best: set --trainer.callbacks.mode max",
+        ),
+    ],
+)
+def test_a_metric_is_not_followed_the_wrong_way(
+    project: Path, options: list[str], line: str
+) -> None:
+    (project / "loss.yaml").write_text("checkpoint: {monitor: val/loss, mode: min}\n")
+    assert fail(project, "fit", *DIGITS, *QUICK, *options).startswith(line)
+
+
+def test_a_direction_that_is_chosen_is_taken(project: Path) -> None:
+    fit(project, "chosen", "--checkpoint.monitor=val/loss", "--checkpoint.mode=max")
+    succeed(project, "fit", "--run=chosen")
+    message = fail(project, "fit", "--run=chosen", "--checkpoint.monitor=val/error")
+    assert message.endswith("set --checkpoint.mode min")
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_no_other_callback_writes_the_runs_own_checkpoints(project: Path, name: str) -> None:
+    own = ("--trainer.callbacks+=ModelCheckpoint", f"--trainer.callbacks.filename={name}")
+    message = fail(project, "fit", *DIGITS, *QUICK, *own)
+    assert message.startswith(f"trainer.callbacks.filename is {name}, but the run itself writes")
+    fit(project, f"own-{name}", *own, f"--trainer.callbacks.dirpath={project / 'elsewhere'}")
+    assert (project / "elsewhere" / f"{name}.ckpt").exists()
