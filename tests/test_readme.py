@@ -140,7 +140,7 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "logger", ["tensorboard", "none"]
+    "logger", ["tensorboard", pytest.param("none", marks=pytest.mark.sweep)]
 )  # the others are in tests/test_matrix.py
 def test_the_projects_own_tests_pass(
     render: Render, warm: Server, logger: str, tmp_path: Path
