@@ -29,6 +29,7 @@ from .callbacks.record import RunRecord
 from .engine.averaged_weights import without_averaging
 from .engine.checkpoint_files import AtomicCheckpointIO
 from .engine.configs import check_order, given, requested_run, without_empty_configs
+from .engine.finders import check_callbacks
 from .engine.links import (
     FROM_DATA,
     check_checkpoint_links,
@@ -342,6 +343,9 @@ class CLI(LightningCLI):
         """Refuse a checkpoint that does not fit the model before anything is started."""
         if (config := self.config[self.subcommand]).ckpt_path is not None:
             check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
+        if self.subcommand == "fit":
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+            check_callbacks(callbacks, config.as_dict(), self.model, bool(config.ckpt_path))
 
     def after_fit(self) -> None:
         if self.config.fit.test_after_fit:

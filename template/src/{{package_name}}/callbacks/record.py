@@ -20,7 +20,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..engine.finders import with_found_values
 from ..engine.samples import samples_in
+from ..engine.saved_config import as_yaml
 from ..utils.project import mask, project_root, shown, write
 from ..utils.runs import read_run
 
@@ -124,6 +126,14 @@ class RunRecord(Callback):
                 k: v for k, v in self.run.get("metrics", {}).items() if not k.startswith("test/")
             }
         self._save(trainer, "running")
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record what callbacks have found, which Lightning calls before all others."""
+        found = with_found_values(self.config, trainer) if self.config else None
+        if found:
+            self.config = as_yaml(found)
+            write(self.directory / "config.yaml", self.config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.setup(trainer, pl_module, "train")

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
+    BatchSizeFinder,
     EarlyStopping,
     GradientAccumulationScheduler,
     ModelCheckpoint,
@@ -78,12 +79,20 @@ class Resume(Callback):
         self.schedule_changed = False
         self.begins_within_epoch = False
         self.trained = False
+        self.optimizers: list[str] | None = None
+        self.is_searching = False
 
     # Saving
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        if self.optimizers is None:  # of BatchSizeFinder or LearningRateFinder, before the training
+            self.is_searching = True
+            if searches_batch_size(trainer):
+                trainer.strategy.lr_scheduler_configs = []  # it could end within the search
+            checkpoint["random"] = gathered(random_states(), trainer)
+            return
         state = self.stopped or self.state(trainer, pl_module)
         checkpoint["random"] = state["random"]
         checkpoint["metrics"] = state["metrics"]
@@ -164,6 +173,10 @@ class Resume(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        if self.is_searching:
+            self.is_searching = False
+            restore_random_states(of_this_process(checkpoint["random"], trainer))
+            return
         self.checkpoint = checkpoint
         self.saved = checkpoint.get("resume", {})
         self.metrics = checkpoint.get("metrics", {})
@@ -176,6 +189,8 @@ class Resume(Callback):
                 parameter.requires_grad_(name in self.saved["trainable"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if searches_batch_size(trainer):
+            trainer.strategy.setup_optimizers(trainer)  # with a schedule of the right length
         self.configured = [
             {**group} for optimizer in trainer.optimizers for group in optimizer.param_groups
         ]
@@ -294,6 +309,10 @@ class Resume(Callback):
             for name, value in self.metrics.items():
                 trainer.callback_metrics.setdefault(name, torch.tensor(value))
         restore_metric_states(pl_module, own["metrics"])
+
+
+def searches_batch_size(trainer: Trainer) -> bool:
+    return any(isinstance(one, BatchSizeFinder) for one in cast("Any", trainer).callbacks)
 
 
 def repeat_epoch_start(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -68,6 +68,11 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
             f"config.yaml leaves out what looks like a credential: {keys}. "
             "With --run, pass the config that has it again."
         )
+    return as_yaml(values)
+
+
+def as_yaml(values: Any) -> str:
+    """Return plain values as YAML in which every text is read back as a text."""
     text: str = yaml.dump(
         values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9
     )
