@@ -223,3 +223,32 @@ def test_a_checkpoint_is_complete_or_not_there(project: Path) -> None:
     (best,) = project.glob("logs/k/*/checkpoints/best.ckpt")
     state: dict[str, Any] = torch.load(best, weights_only=True)
     assert state["state_dict"]
+
+
+IDIOMS = """
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+
+class Idioms(Callback):
+    def on_train_end(self, trainer, pl_module):
+        for logger in pl_module.loggers:
+            logger.experiment.add_image("first", torch.zeros(1, 8, 8), trainer.global_step)
+            (Path(logger.save_dir) / "picture.txt").write_text("")
+        (Path(trainer.log_dir) / "note.txt").write_text("")
+"""
+
+
+@pytest.mark.parametrize("logger", ["false", "TensorBoardLogger"])
+def test_what_one_writes_for_lightnings_loggers_works_with_the_metrics_file(
+    project: Path, logger: str
+) -> None:
+    (project / "src" / "my_project" / "callbacks" / "idioms.py").write_text(IDIOMS)
+    callback = "--trainer.callbacks+=my_project.callbacks.idioms.Idioms"
+    save_dir = ["--trainer.logger.save_dir=logs"] if logger != "false" else []
+    options = (callback, f"--trainer.logger={logger}", *save_dir, "--name=idioms")
+    succeed(project, "fit", *DIGITS, *QUICK, *options)
+    (found,) = project.glob("logs/idioms/*")
+    assert {"picture.txt", "note.txt"} <= {path.name for path in found.iterdir()}

@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -35,6 +36,13 @@ class MetricsFile(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self.version, self.rows = path, path.parent.name, dict[int, dict[str, Any]]()
+        # takes every call, since code for all loggers may add a picture to each one's experiment
+        self.experiment = DummyExperiment()
+
+    @property
+    def save_dir(self) -> str:
+        """Return the run's directory."""
+        return str(self.path.parent)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Leave them to config.yaml."""
