@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Render, succeed
+import torch
+from conftest import DIGITS, Render, fail, succeed
 
 QUICK = (
     "--trainer.max_epochs=2",
@@ -116,3 +117,37 @@ def test_a_prediction_keeps_no_predictions_in_memory(project: Path) -> None:
         project, "predict", "--run=memory", "--trainer.callbacks+=my_project.callbacks.held.Held"
     )
     assert "held False" in output
+
+
+def test_training_that_has_diverged_is_no_success(project: Path) -> None:
+    """What was saved before stays, and the run goes on from there."""
+    (project / "src" / "my_project" / "modules" / "diverging.py").write_text(
+        "import os\n\n"
+        "from .classification import ClassificationModule\n\n\n"
+        "class Diverging(ClassificationModule):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        loss = super().training_step(batch, batch_idx)\n"
+        "        if 'LOSS' in os.environ:\n"
+        "            self.log('train/own_loss', loss * float('nan'))\n"
+        "        diverges = self.current_epoch == int(os.environ.get('DIVERGES', -1))\n"
+        "        return loss * float('nan') if diverges else loss\n"
+    )
+    options = (*DIGITS, *QUICK, "--model=my_project.modules.diverging.Diverging")
+    for name, interval in (("epoch", "1.0"), ("often", "4")):
+        interval = f"--trainer.val_check_interval={interval}"
+        message = fail(project, "fit", *options, f"--name={name}", interval, DIVERGES="1")
+        steps = 16 if name == "epoch" else 12
+        assert message.startswith(f"training has diverged: after {steps} steps the weights are no")
+        (record,) = project.glob(f"logs/{name}/*/run.json")
+        run = json.loads(record.read_text())
+        assert run["status"] == "failed"
+        assert run["error"].startswith("UserError: training has diverged")
+        for checkpoint in ("best", "last"):
+            saved = torch.load(record.parent / "checkpoints" / f"{checkpoint}.ckpt")
+            assert saved["global_step"] <= 8
+            assert all(value.isfinite().all() for value in saved["state_dict"].values())
+        succeed(project, "fit", f"--run={name}")
+        assert json.loads(record.read_text())["status"] == "finished"
+    assert "train/own_loss is nan in epoch 0" in succeed(
+        project, "fit", *options, "--trainer.max_epochs=1", "--name=loss", LOSS="1"
+    )

@@ -30,6 +30,7 @@ from .engine.averaged_weights import without_averaging
 from .engine.checkpoint_files import AtomicCheckpointIO
 from .engine.configs import check_order, given, requested_run, without_empty_configs
 from .engine.finders import check_callbacks
+from .engine.finite_weights import FiniteWeights
 from .engine.links import (
     FROM_DATA,
     check_checkpoint_links,
@@ -311,7 +312,7 @@ class CLI(LightningCLI):
         check_file_names(own, self.directory / "checkpoints")
         if self.subcommand != "fit":
             own = without_averaging(own)
-        used = [Resume(), StopAtBatchEnd(), *own]
+        used = [Resume(), StopAtBatchEnd(), FiniteWeights(), *own]
         if trainer.enable_progress_bar is not False and not any(
             isinstance(one, callbacks.ProgressBar) for one in used
         ):
