@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -37,7 +37,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path, self.version, self.rows = path, path.parent.name, dict[int, dict[str, Any]]()
         # takes every call, since code for all loggers may add a picture to each one's experiment
-        self.experiment = DummyExperiment()
+        self.experiment = DummyLogger().experiment
 
     @property
     def save_dir(self) -> str:
