@@ -168,8 +168,8 @@ def gains() -> list[Figure]:
     source = Path("src/my_project")
     edits = {
         "memory kept between steps": (
-            source / "__main__.py",
-            {"    keep_memory()\n    try": "    try"},
+            source / "engine/start.py",
+            {"    keep_freed_memory()\n    forget": "    forget"},
         ),
         "whole batches": (
             source / "data_modules/in_memory.py",

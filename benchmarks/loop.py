@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from my_project.__main__ import keep_memory
 from my_project.data_modules.mnist import MNISTDataModule
+from my_project.engine.start import keep_freed_memory
 from my_project.models.simplenet import SimpleNet
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.keep_memory:
-        keep_memory()
+        keep_freed_memory()
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = MNISTDataModule(val_size=5000)

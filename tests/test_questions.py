@@ -156,8 +156,9 @@ def test_any_text_is_refused_or_arrives_as_it_was_given(
         assert {name: answers[name] for name in texts} == texts
         metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
         assert metadata["description"] == texts["project_description"]
-        author = {"name": texts["user_name"], "email": texts["user_email"]}
-        assert metadata["authors"] == [{key: value for key, value in author.items() if value}]
+        answered = {"name": texts["user_name"], "email": texts["user_email"]}
+        author = {key: value for key, value in answered.items() if value}
+        assert metadata.get("authors", []) == ([author] if author else [])
         assert texts["user_name"] in (project / "LICENSE").read_text()
         for path in (project / "configs").rglob("*.yaml"):
             yaml.safe_load(path.read_text())

@@ -119,15 +119,15 @@ def plant(template: Path, tmp_path: Path) -> Callable[..., Path]:
     return plant
 
 
-RETIRED = ("copier.yml", r"(?m)^    /LICENSE$", "    /LICENSE\n    /scripts/origin.py")
+RETIRED = ("copier.yml", r"(?m)^    /LICENSE$", "    /LICENSE\n    /.project-root")
 
 
 @pytest.mark.parametrize(
     ("planted", "mistakes", "gone"),
     [
-        ({"remove": "scripts/origin.py"}, [], {"scripts/origin.py"}),
+        ({"remove": ".project-root"}, [], {".project-root"}),
         ({"rename": "src/{{package_name}}/utils/optim.py"}, [], {"src/my_project/utils/optim.py"}),
-        ({"remove": "scripts/origin.py"}, [RETIRED], set()),
+        ({"remove": ".project-root"}, [RETIRED], set()),
     ],
 )
 def test_a_file_that_an_update_would_delete_is_found(

@@ -103,7 +103,7 @@ def measured(output: str) -> list[float]:
 def test_memory_that_a_step_frees_stays_for_the_next_one(project: Path) -> None:
     code = """
         import resource
-        from my_project import __main__
+        from my_project.engine.start import keep_freed_memory
 
         def faults() -> int:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -113,7 +113,7 @@ def test_memory_that_a_step_frees_stays_for_the_next_one(project: Path) -> None:
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
         before = faults()
-        __main__.keep_memory()
+        keep_freed_memory()
         faults()
         print(before, faults())
     """

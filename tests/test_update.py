@@ -446,8 +446,8 @@ def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(
             ("seed_everything: 42", "seed_everything: 7"),
         ],
         "configs/data/mnist.yaml": [("batch_size: 64", "batch_size: 512")],
-        "src/my_project/callbacks/output.py": [
-            ("class PredictionWriter", "LOUD = True\n\n\nclass PredictionWriter")
+        "src/my_project/utils/optim.py": [
+            ("def configure_optimizers", "LOUD = True\n\n\ndef configure_optimizers")
         ],
         "README.md": [("# my project", "# The best project")],
     }

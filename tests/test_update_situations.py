@@ -72,7 +72,7 @@ CHANGED = {
 DELETED = [
     ".vscode/launch.json",
     "configs/trainer/debug.yaml",
-    "src/my_project/callbacks/output.py",
+    "src/my_project/utils/optim.py",
     ".gitlab-ci.yml",
     "docs/conf.py",
 ]
@@ -541,8 +541,9 @@ def test_the_patch_of_a_run_applies_under_any_setting_of_git(
             variables[name] = value
         else:
             settings(setting)
-    script = [sys.executable, str(changed / "scripts" / "origin.py")]
-    done = subprocess.run(script, check=True, capture_output=True, env={**os.environ, **variables})
+    script = [sys.executable, "-m", "my_project.engine.origin"]
+    environment = {**os.environ, **variables, "PYTHONPATH": str(changed / "src")}
+    done = subprocess.run(script, check=True, capture_output=True, cwd=changed, env=environment)
     origin = json.loads(done.stdout)
     assert origin["git"] == {
         "commit": git(changed, "rev-parse", "HEAD").strip(),

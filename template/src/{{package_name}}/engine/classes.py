@@ -79,7 +79,7 @@ def own_place(error: BaseException) -> str | None:
     source = project_root() / "src"
     for step in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(step.filename)
-        in_template = "engine" in path.parts or path.name in ("cli.py", "__main__.py", "main.py")
+        in_template = "engine" in path.parts or path.name in ("__main__.py", "main.py")
         if path.is_relative_to(source) and not in_template:
             return f"{shown(path)}, line {step.lineno}"
     return None

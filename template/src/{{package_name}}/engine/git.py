@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 # As `git rev-parse --local-env-vars` lists them, without the settings; and what changes the meaning of paths.
-# scripts/origin.py, which imports nothing of the package, has them too.
 OF_ANOTHER_REPOSITORY = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",

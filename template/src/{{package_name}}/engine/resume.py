@@ -20,7 +20,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ..callbacks.record import MetricsFile
 from ..utils.project import UserError
 from .loop_position import (
     can_skip,
@@ -31,6 +30,7 @@ from .loop_position import (
     write_position,
 )
 from .metric_states import add_epoch_means, epoch_means, metric_states, restore_metric_states
+from .metrics_file import MetricsFile
 from .nothing_left import has_stopped_early, nothing_left
 from .random_states import gathered, of_this_process, random_states, restore_random_states
 from .schedule_changes import (
@@ -53,14 +53,7 @@ SET_BY_SCHEDULES = {
 }
 
 # The modules of the template's own callbacks, without the package's name.
-TEMPLATE_MODULES = (
-    "engine.",
-    "callbacks.checkpoint",
-    "callbacks.output",
-    "callbacks.record",
-    "callbacks.report",
-    "callbacks.speed",
-)
+TEMPLATE_MODULES = ("engine.", "callbacks.report", "callbacks.speed")
 
 
 class Resume(Callback):

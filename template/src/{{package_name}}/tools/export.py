@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..cli import CLI
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from ..engine.runs import find_run
 from ..utils.project import UserError, shown
-from ..utils.runs import find_run
 from .options import PACKAGE, Parser, tolerance
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}

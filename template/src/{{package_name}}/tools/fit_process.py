@@ -112,8 +112,8 @@ def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None
         pipe: Where to tell it.
         start_method: How to start processes such as a data loader's workers: as they start in `fit` alone.
     """
-    from ..__main__ import keep_memory
     from ..cli import CLI
+    from ..engine.start import keep_freed_memory
 
     class Told(CLI):
         def before_fit(self) -> None:
@@ -122,8 +122,8 @@ def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None
     pretend_to_be_main(arguments)
     multiprocessing.set_start_method(start_method, force=True)
     Thread(target=stop_with_parent, daemon=True).start()
-    keep_memory()
-    gc.freeze()  # what is imported, as in __main__.py
+    keep_freed_memory()
+    gc.freeze()  # what is imported, as in engine/start.py
     try:
         Told(arguments)
     except UserError as error:

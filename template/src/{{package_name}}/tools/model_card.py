@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from ..engine.checkpoints import find_checkpoint
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from ..engine.runs import find_run
 from ..utils.project import UserError, project_root, shown, write
-from ..utils.runs import find_checkpoint, find_run
 from .options import PACKAGE, Parser
 from .run_files import Run
 

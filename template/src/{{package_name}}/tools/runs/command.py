@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from ...engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from ...engine.runs import find_run
 from ...utils.project import UserError, project_root, shown
 from ..options import PACKAGE, Parser, count, svg_file, tolerance
 from ..run_files import Run, matches, text
@@ -190,10 +191,6 @@ def reproduce_run(options: Namespace) -> None:
 
 def find(wanted: str, logs: Path) -> Run:
     """Return the run that the user means; raise UserError if there is none."""
-    from ...utils.runs import (
-        find_run,
-    )  # brings torch, which takes seconds that a list does not need
-
     try:
         return Run(find_run(wanted, logs))
     except UserError as error:  # here, a run is no option

@@ -1,7 +1,5 @@
-"""What is written about every run: `metrics.csv`, and `run.json`."""
+"""Writes `run.json` and `config.yaml`. Read it to find out what is recorded of a run, and when."""
 
-import csv
-import io
 import json
 import os
 import shlex
@@ -9,68 +7,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..engine.finders import with_found_values
-from ..engine.samples import samples_in
-from ..engine.saved_config import as_yaml
 from ..utils.project import mask, project_root, shown, write
-from ..utils.runs import read_run
+from .finders import with_found_values
+from .metrics_file import MetricsFile
+from .runs import read_run
+from .samples import samples_in
+from .saved_config import as_yaml
 
 
-class MetricsFile(Logger):
-    """Writes all that is logged to `metrics.csv`, a row for each step."""
-
-    name = version = ""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path, self.version, self.rows = path, path.parent.name, dict[int, dict[str, Any]]()
-        # takes every call, since code for all loggers may add a picture to each one's experiment
-        self.experiment = DummyLogger().experiment
-
-    @property
-    def save_dir(self) -> str:
-        """Return the run's directory."""
-        return str(self.path.parent)
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Leave them to config.yaml."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.setdefault(step or 0, {"step": step or 0, "epoch": None}).update(metrics)
-
-    def write(self) -> None:
-        if (
-            not self.rows
-        ):  # an evaluation logs nothing here, and must leave the file of the training as it is
-            return
-        text = io.StringIO()
-        writer = csv.DictWriter(
-            text, dict.fromkeys(name for row in self.rows.values() for name in row)
-        )
-        writer.writeheader()
-        writer.writerows(self.rows[step] for step in sorted(self.rows))
-        write(self.path, text.getvalue())
-
-    def resume(self, step: int) -> None:
-        """Take up the rows before this step; what was logged later will be once more."""
-        with suppress(FileNotFoundError), self.path.open(newline="", encoding="utf-8") as file:
-            rows = [
-                {name: value for name, value in row.items() if value}
-                for row in csv.DictReader(file)
-            ]
-            self.rows = {int(row["step"]): row for row in rows if int(row["step"]) < step}
+def start_origin() -> subprocess.Popen[str]:
+    """Start engine/origin.py, which finds out where the run comes from."""
+    # -P keeps modules in the working directory from being imported
+    command = [sys.executable, "-P", "-m", f"{__package__}.origin"]
+    source = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        command,
+        cwd=project_root(),
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    )
 
 
 class RunRecord(Callback):
@@ -92,10 +59,7 @@ class RunRecord(Callback):
         if config is not None and not getattr(
             rank_zero_only, "rank", 0
         ):  # where it comes from, beside its start
-            script = [sys.executable, str(project_root() / "scripts" / "origin.py")]
-            self.origin = subprocess.Popen(
-                script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-            )
+            self.origin = start_origin()
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -111,7 +75,7 @@ class RunRecord(Callback):
             origin = json.loads(self.origin.communicate()[0] or "{}")
             if self.origin.returncode:
                 rank_zero_info(
-                    "scripts/origin.py is missing or failed: run.json will not say where the run comes from"
+                    "engine/origin.py failed: run.json will not say where the run comes from"
                 )
             write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
             origin = json.loads(mask(json.dumps(origin)))

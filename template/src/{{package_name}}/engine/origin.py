@@ -1,6 +1,6 @@
-"""Print, as JSON, where a run comes from: code, software and hardware. A run keeps it in its `run.json`.
+"""Prints where a run comes from, as JSON: code, software and hardware. Read it to record more in run.json.
 
-It is a process of its own, which goes on beside the start of a run, for it takes a while.
+It is a program of its own, because it takes a while: a run starts it and goes on meanwhile. It imports no PyTorch.
 """
 
 import json
@@ -16,31 +16,12 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parent.parent
-MAX_UNTRACKED = (
-    1_000_000  # bytes of a file that git does not track, and that goes into the patch nevertheless
-)
+from ..utils.project import project_root
+from .git import OF_ANOTHER_REPOSITORY
 
-
-# A git hook has these set, and git would look at the hook's repository and index. The package's engine/git.py has the
-# same list.
-OF_ANOTHER_REPOSITORY = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_GRAFT_FILE",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)
+ROOT = project_root()
+# A larger file that git does not track is left out of the patch
+MAX_UNTRACKED_BYTES = 1_000_000
 # With these options, `git apply` takes the patch under any settings: diff.noprefix, diff.external, a textconv, …
 DIFFERENCE = (
     "git",
@@ -95,7 +76,7 @@ def patch() -> str:
         path = ROOT / name  # which may be a repository of its own, or a broken link
         if (
             path.is_file()
-            and path.stat().st_size <= MAX_UNTRACKED
+            and path.stat().st_size <= MAX_UNTRACKED_BYTES
             and b"\0" not in path.read_bytes()
         ):
             # exit status 1 says that the files differ

@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset
 
-from ..engine.prediction_columns import Columns, prediction_columns, samples_of, with_class_names
-from ..engine.samples import known_of_samples, loaders_in, samples_in
 from ..utils.project import UserError, shown
+from .prediction_columns import Columns, prediction_columns, samples_of, with_class_names
+from .samples import known_of_samples, loaders_in, samples_in
 
 # In front of each row of a process: the number of the loader, and the sample's position in its dataset.
 KEY = 2

@@ -1,11 +1,11 @@
-"""Classes that are replaced in the arguments. Configs, values and messages of errors are in engine/."""
+"""Classes that are replaced in the arguments."""
 
 import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.configs import flat, read_config
+from .configs import flat, read_config
 
 
 def drop_replaced(args: Sequence[str]) -> list[str]:

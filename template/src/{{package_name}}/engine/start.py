@@ -1,0 +1,57 @@
+"""Starts the command line. Read it if a command is slow to start, or ends with a traceback that it should not show."""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..utils.project import UserError, project_root
+from .import_path import forget_working_directory
+
+# Parameters of glibc's `mallopt`, by the numbers of malloc.h
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+GIB = 1 << 30
+LARGEST_MMAP_THRESHOLD = 32 << 20
+
+INTERRUPTED = 130  # the exit status that shells give to a command stopped by Ctrl-C
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
+    keep_freed_memory()
+    forget_working_directory()
+    try:
+        project_root()  # loads .env first, because torch and numpy read thread limits on import
+        run_command(args)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before or after the training, which handles Ctrl-C itself
+        sys.exit(INTERRUPTED)
+
+
+def run_command(args: Sequence[str] | None) -> None:
+    """Import the command line without garbage collection, and run it.
+
+    Collecting garbage during the imports takes half of the start-up time. What is imported stays in memory anyway,
+    so it is frozen: later collections, and the one at exit, leave it out.
+    """
+    gc.disable()
+    from ..cli import CLI
+
+    gc.freeze()
+    gc.enable()
+    CLI(args)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that a training step frees, because the next step needs it again.
+
+    On a CPU, returning megabytes to the system and asking for them again takes up to a third of a step.
+    See mallopt(3).
+    """
+    with suppress(AttributeError, TypeError):  # another C library, or Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, GIB)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
