@@ -144,6 +144,14 @@ def project(default_project: Path, tmp_path: Path) -> Path:
     return shutil.copytree(default_project, tmp_path / "my-project")
 
 
+def sweep(*cases: Any) -> list[Any]:
+    """Return cases of a parameter as those that `make test-all` alone runs."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.sweep)
+        for case in cases
+    ]
+
+
 def files(project: Path) -> set[str]:
     """Return the paths of a project's files."""
     return {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
