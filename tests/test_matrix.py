@@ -1,4 +1,4 @@
-"""Every pair of answers renders a project in order, with the files and dependencies that docs/choices.md lists."""
+"""Every answer renders a project in order, with the files and dependencies that docs/choices.md lists."""
 
 import ast
 import filecmp
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import QUESTIONS, ROOT, Render, Server, as_listed, files, fits, succeed
+from conftest import QUESTIONS, ROOT, Render, Server, as_listed, files, fits, succeed, sweep
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -62,14 +62,29 @@ def is_accepted(row: list[Any]) -> bool:
 ROWS = [answers(row) for row in AllPairs(list(FACTORS.values()), filter_func=is_accepted)]
 
 
-def covering() -> list[dict[str, Any]]:
-    """Return a few of the rows in which each choice of several is made and is not, and which have data at once."""
-    missing, few = {(name, made) for name in FACTORS if ": " in name for made in (True, False)}, []
-    ready = [row for row in ROWS if {"digits", "blank"} & {*row["datasets"]}]
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row's value for each factor."""
+    return {
+        name: row[name.split(": ")[0]]
+        if ": " not in name
+        else name.split(": ")[1] in row[name.split(": ")[0]]
+        for name in FACTORS
+    }
+
+
+def covering(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    """Return a few of the rows in which each of these factors has each of its values."""
+    missing, few = {(name, value) for name in names for value in FACTORS[name]}, []
     while missing:
-        few.append(max(ready, key=lambda row: len(missing & flat(row).items())))
+        few.append(max(rows, key=lambda row: len(missing & flat(row).items())))
         missing -= flat(few[-1]).items()
     return few
+
+
+FEW = covering(ROWS, [*FACTORS])
+MANY = [row for row in ROWS if row not in FEW]
+READY = [row for row in ROWS if {"digits", "blank"} & {*row["datasets"]}]  # have data at once
+ALL, NONE, *OTHERS = covering(READY, [name for name in FACTORS if ": " in name])
 
 
 def documented() -> dict[tuple[str, str], tuple[set[str], set[str]]]:
@@ -198,18 +213,10 @@ def test_the_rows_hold_every_pair_of_answers() -> None:
     assert every == held, "no pair is refused: each goes with some dataset and model that fit"
 
 
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row's value for each factor."""
-    return {
-        name: row[name.split(": ")[0]]
-        if ": " not in name
-        else name.split(": ")[1] in row[name.split(": ")[0]]
-        for name in FACTORS
-    }
-
-
-@pytest.mark.parametrize("row", ROWS, ids=itertools.count())
-def test_every_pair_of_answers_is_in_order(render: Render, row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("row", [*FEW, *sweep(*MANY)], ids=itertools.count())
+def test_every_answer_and_in_a_sweep_every_pair_is_in_order(
+    render: Render, row: dict[str, Any]
+) -> None:
     project = render(package_name="my_project", **row)
     expected, needed = documented()[("always", "—")]
     for choice in chosen(row):
@@ -262,7 +269,7 @@ def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
     assert {as_listed(name) for name in rendered} == listed
 
 
-@pytest.mark.parametrize("row", covering(), ids=itertools.count())
+@pytest.mark.parametrize("row", [ALL, NONE, *sweep(*OTHERS)], ids=itertools.count())
 def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_own_tests(
     render: Render, warm: Server, row: dict[str, Any]
 ) -> None:

@@ -103,5 +103,6 @@ def check_file_names(callbacks: Sequence[Callback], folder: Path) -> None:
         if callback.dirpath is None or Path(callback.dirpath) == folder:
             raise UserError(
                 f"trainer.callbacks.filename is {callback.filename}, but the run itself writes "
-                f"{callback.filename}.ckpt: choose another name, such as {{epoch}}-{{step}}"
+                f"{callback.filename}.ckpt: choose another name, such as "
+                "{epoch}-{step}"
             )
