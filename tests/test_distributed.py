@@ -219,7 +219,8 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
         start(project, [*command, EVENT], EVENT_RANK=str(rank), EVENT=f"kill -s {signum} $PPID")
     )
     assert code == 128 + signal.SIGTERM, output
-    assert output.count(f"Interrupted: fit --run {run_of(project, 'part').name} goes on") == 1
+    line = f"The training is interrupted. fit --run {run_of(project, 'part').name} continues it."
+    assert output.count(line) == 1
     checkpoint = torch.load(
         run_of(project, "part") / "checkpoints" / "last.ckpt", weights_only=True
     )

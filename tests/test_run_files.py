@@ -250,3 +250,26 @@ def test_what_one_writes_for_lightnings_loggers_works_with_the_metrics_file(
     succeed(project, "fit", *DIGITS, *QUICK, *options)
     (found,) = project.glob("logs/idioms/*")
     assert {"picture.txt", "note.txt"} <= {path.name for path in found.iterdir()}
+
+
+@pytest.mark.parametrize("event", ["error", "SIGINT"])
+def test_a_test_after_fit_that_ends_badly_leaves_a_finished_training(
+    project: Path, event: str
+) -> None:
+    trouble = "--trainer.callbacks+=my_project.callbacks.trouble.Trouble"
+    options = (trouble, "--test_after_fit=true", "--name=t", "--trainer.logger=false")
+    done = run(project, "fit", *DIGITS, *QUICK, *options, HOOK="on_test_batch_end", TROUBLE=event)
+    assert done.returncode != 0
+    (found,) = project.glob("logs/t/*")
+    assert f"The training is finished: test --run {found.name} repeats its test.\n" in done.stderr
+    assert "Interrupted" not in done.stderr
+    record = json.loads((found / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("finished", None)
+    (command,) = record["commands"]
+    if event == "error":
+        assert (command["status"], command["error"]) == ("failed", "test: RuntimeError: planted")
+    else:
+        assert command["status"] == "interrupted"
+    succeed(project, "test", "--run=t", TROUBLE="")
+    record = json.loads((found / "run.json").read_text())
+    assert [command["status"] for command in record["commands"]][1:] == ["finished"]

@@ -251,7 +251,10 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
         done = conftest.run(noisy, *command, SIGNAL_AT=f"{int(signum)} {batch}")
         assert done.returncode == 128 + signal.SIGTERM, done.stderr
         (directory,) = runs(noisy, name)
-        assert f"Interrupted: fit --run {directory.name} goes on" in done.stderr + done.stdout
+        assert (
+            f"The training is interrupted. fit --run {directory.name} continues it."
+            in done.stderr + done.stdout
+        )
         assert "Traceback" not in done.stderr
         assert record(directory)["status"] == "interrupted"
         assert load(directory)["global_step"] == total

@@ -244,7 +244,7 @@ def test_a_job_that_has_to_stop_goes_back_into_the_queue_and_on_with_its_run(
     assert "Restarts=1" in slurm(cluster, "scontrol", "show", "job", job)
     (directory,) = (project / "logs" / "exp1").iterdir()
     log = (directory / "slurm.log").read_text()
-    assert f"Interrupted: fit --run {directory.name} goes on" in log
+    assert f"The training is interrupted. fit --run {directory.name} continues it." in log
     assert f"Checkpoint: logs/exp1/{directory.name}/checkpoints/last.ckpt" in log
     run = json.loads((directory / "run.json").read_text())
     assert run["slurm_job"] == job and run["status"] == "finished"

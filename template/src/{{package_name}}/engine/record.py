@@ -50,6 +50,7 @@ class RunRecord(Callback):
     """
 
     samples, seconds, epoch_start = 0, 0.0, 0.0
+    first_stage = ""  # of the command: fit, also if a test follows
 
     def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
         self.directory, self.config, self.run = directory, config, dict[str, Any]()
@@ -63,6 +64,7 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.first_stage = self.first_stage or stage
         # a run that goes on begins with its training, if that is not refused; the test after fit is the same command
         if "start" in self.command or (
             stage == "fit" and (self.directory / "config.yaml").exists()
@@ -137,14 +139,23 @@ class RunRecord(Callback):
         if "start" not in self.command:  # it has not begun
             return
         self.metrics.write()
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            rank_zero_info(
-                "Interrupted"
-                + f": fit --run {self.directory.name} goes on" * (self.origin is not None)
-            )
+        error = mask(f"{type(exception).__name__}: {exception}")
+        is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        run = self.directory.name
+        if self.is_test_after_fit(trainer):
+            rank_zero_info(f"The training is finished: test --run {run} repeats its test.")
+            error = f"test: {error}"
+        elif is_interrupted and self.first_stage == "fit":
+            rank_zero_info(f"The training is interrupted. fit --run {run} continues it.")
+        elif is_interrupted:
+            rank_zero_info("Interrupted")
+        if is_interrupted:
             self._save(trainer, "interrupted")
         else:
-            self._save(trainer, "failed", mask(f"{type(exception).__name__}: {exception}"))
+            self._save(trainer, "failed", error)
+
+    def is_test_after_fit(self, trainer: Trainer) -> bool:
+        return self.first_stage == "fit" and trainer.state.fn != "fit"
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if "start" in self.command:
@@ -162,7 +173,7 @@ class RunRecord(Callback):
             "error": error,
             "end": None if status == "running" else time,
         }
-        if self.origin:
+        if self.origin and not self.is_test_after_fit(trainer):
             self.run |= {key: self.command[key] for key in ("status", "error", "end")}
         commands = [
             self.command if entry.items() >= this else entry for entry in there.get("commands", [])
