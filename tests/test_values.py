@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import DIGITS, Render, fail, succeed
 
@@ -220,3 +221,62 @@ def test_a_member_of_a_text_enum_comes_back(project: Path) -> None:
     succeed(project, "test", "--run=pooled")
     config = yaml.safe_load((directory(project, "pooled") / "config.yaml").read_text())
     assert config["model"]["init_args"]["net"]["init_args"]["pooling"] == "AVERAGE"
+
+
+OWN_STATES = """
+from pathlib import Path
+
+import numpy as np
+
+from .classification import ClassificationModule
+
+
+class States(ClassificationModule):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.hparams["scale"] = np.float64(0.5)
+        self.hparams["sizes"] = {"deep": [np.int64(3), np.arange(3)]}
+
+    def configure_optimizers(self):
+        found = super().configure_optimizers()
+        found["optimizer"].param_groups[0]["lr"] = np.float64(0.001)
+        return found
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["own"] = {"mean": np.float32(0.25), np.int64(7): True}
+
+
+class Foreign(States):
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["own"] = {"paths": [Path("a")], "array": np.zeros(2)}
+"""
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(project: Path) -> None:
+    (project / "src" / "my_project" / "modules" / "states.py").write_text(OWN_STATES)
+    options = (*DIGITS, *QUICK, "--model.lr_scheduler=null")
+    model = "--model=my_project.modules.states.States"
+    output = succeed(project, "fit", *options, model, "--name=numpy", "--test_after_fit=true")
+    assert "weights_only" not in output
+    succeed(project, "test", "--run=numpy")
+    succeed(project, "fit", "--run=numpy", "--trainer.max_epochs=2")
+    path = directory(project, "numpy") / "checkpoints" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    assert saved["hyper_parameters"]["scale"] == 0.5
+    assert saved["hyper_parameters"]["sizes"] == {"deep": [3, [0, 1, 2]]}
+    assert saved["own"] == {"mean": 0.25, 7: True}
+
+
+def test_a_checkpoint_with_objects_is_not_called_damaged(project: Path) -> None:
+    (project / "src" / "my_project" / "modules" / "states.py").write_text(OWN_STATES)
+    model = "--model=my_project.modules.states.Foreign"
+    output = succeed(project, "fit", *DIGITS, *QUICK, model, "--name=objects")
+    assert output.count("The checkpoints hold own.paths.0, which is of type PosixPath: ") == 1
+    assert output.count("The checkpoints hold own.array, which is of type ndarray: ") == 1
+    for command in (("test", "--run=objects"), ("fit", "--run=objects", "--trainer.max_epochs=2")):
+        message = fail(project, *command)
+        assert "damaged" not in message
+        assert "is no checkpoint of weights and plain data alone: it holds " in message
+        assert "pathlib" in message and message.endswith("pass --weights_only false")
+        output = succeed(project, *command, "--model.lr_scheduler=null", "--weights_only=false")
+        assert "damaged" not in output

@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
+
+from .plain_values import foreign_values, with_plain_values
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -14,9 +17,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     checkpoint if the process is killed, and it fails if the temporary folder is full.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        checkpoint = with_plain_values(checkpoint)
+        self.say_foreign_values(checkpoint)
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -34,3 +43,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ):  # torch hides "No space left on device" behind its own error
                 raise error.__context__ from None
             raise
+
+    def say_foreign_values(self, checkpoint: dict[str, Any]) -> None:
+        """Say once of each value that it keeps the checkpoint from being loaded."""
+        for key, kind in foreign_values(checkpoint):
+            if key not in self.said:
+                rank_zero_info(
+                    f"The checkpoints hold {key}, which is of type {kind}: they load with --weights_only false alone. "
+                    "Keep plain values in it, such as numbers, texts and lists"
+                )
+                self.said.add(key)

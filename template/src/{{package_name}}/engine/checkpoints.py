@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..utils.project import UserError, shown
+from .plain_values import foreign_types
 
 # What `torch.load` raises for a file that is cut short, or is no checkpoint
 DAMAGED_FILE_ERRORS = (
@@ -35,6 +36,8 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
         try:
             torch.load(path, map_location="meta", weights_only=weights_only, mmap=True)
         except DAMAGED_FILE_ERRORS:
+            if foreign_types(path):  # the file is whole, and check_checkpoint says more
+                return path
             rank_zero_info(f"{shown(path)} is damaged: best.ckpt takes its place")
             path = path.with_name("best.ckpt")
     return path if path.exists() else None
@@ -70,6 +73,12 @@ def saved_weights(path: str | Path, weights_only: bool) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except DAMAGED_FILE_ERRORS as error:
+        foreign = ", ".join(foreign_types(Path(path)))
+        if foreign:
+            raise UserError(
+                f"{shown(path)} is no checkpoint of weights and plain data alone: it holds {foreign}. "
+                "If you trust whoever wrote it, pass --weights_only false"
+            ) from error
         raise UserError(
             f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone"
         ) from error
