@@ -1,14 +1,19 @@
 """What a person sees in a terminal, and what a job leaves in its log file."""
 
+import fcntl
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
+import torch
 from conftest import DIGITS
 
 # A data module whose epochs take seconds, so that the bar has something to show within them
@@ -99,3 +104,35 @@ def test_a_log_file_has_few_lines_of_the_bar(slow_project: Path, tmp_path: Path)
     bars = [line for line in lines_of(log.read_text()) if line.startswith("Epoch 0")]
     assert 1 <= len(bars) <= 8, bars
     assert len(set(positions(log.read_text(), "Epoch 0"))) <= 3
+
+
+def use_as_terminal() -> None:
+    """Make the standard input of a new session its terminal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_terminal_that_is_closed_saves_and_marks_the_run(
+    slow_project: Path, workers: int
+) -> None:
+    terminal, side = os.openpty()
+    termios.tcsetwinsize(side, (40, 120))
+    process = subprocess.Popen(
+        [sys.executable, "src/main.py", *FIT, f"--data.num_workers={workers}"],
+        cwd=slow_project,
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+        preexec_fn=use_as_terminal,
+    )
+    os.close(side)
+    output = ""
+    while max(positions(output, "Epoch 0"), default=0) < 2:
+        output += os.read(terminal, 10_000).decode(errors="replace")
+    os.close(terminal)
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    (record,) = slow_project.glob("logs/default/*/run.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
+    saved = torch.load(record.parent / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 2 <= saved["global_step"] < 40

@@ -1,6 +1,8 @@
-"""Ctrl-C and SIGTERM: both save and end the training at the next batch at which nothing is lost."""
+"""Ctrl-C, SIGTERM and a closed terminal save, and end the training at the next batch at which nothing is lost."""
 
+import os
 import signal
+import stat
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +13,7 @@ GROUPS_BETWEEN_CHECKS = 10
 
 
 class StopAtBatchEnd(Callback):
-    """Delays SIGTERM and the first Ctrl-C until the end of a batch, and of a group whose gradients accumulate.
+    """Delays SIGTERM, SIGHUP and the first Ctrl-C until the end of a batch, and of a group whose gradients accumulate.
 
     Lightning's own handler of SIGTERM sets a flag, and the training stops after the batch in which it is called. It has
     to be called in all processes at the same batch.
@@ -26,6 +28,18 @@ class StopAtBatchEnd(Callback):
         with suppress(ValueError):  # only the main thread may set handlers
             self.lightning_handler = signal.signal(signal.SIGTERM, self.request_stop)
             signal.signal(signal.SIGINT, self.request_stop)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signal.SIGHUP, self.leave_terminal)
+
+    def leave_terminal(self, *_: Any) -> None:
+        """Stop because the terminal was closed. What is printed from now on goes nowhere, instead of being an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):  # standard output and standard error
+            with suppress(OSError):  # it may have been closed before
+                if stat.S_ISCHR(os.fstat(stream).st_mode):  # no file and no pipe
+                    os.dup2(nowhere, stream)
+        os.close(nowhere)
+        self.request_stop()
 
     def request_stop(self, *_: Any) -> None:
         """Remember that the training is to stop. A second Ctrl-C stops it at once."""
