@@ -247,7 +247,9 @@ def test_on_a_terminal_a_run_is_a_line_and_long_values_are_folded(trained: Path)
     assert [line.split() for line in lines] == [
         line.split() for line in printed(trained).splitlines()
     ]
-    lines = on_terminal(trained, "runs.show(['key', 'A', 'B'], [['x', 'y' * 100, '[red]' * 30]])")
+    rows = "[['x', 'y' * 100, '[red]' * 30]]"
+    show = f"from my_project.tools.runs.tables import show; show(['key', 'A', 'B'], {rows})"
+    lines = on_terminal(trained, show)
     assert max(map(len, lines)) <= 80
     assert "".join(lines[1:]).count("y") == 100 and "".join(lines).count("r") == 30
 

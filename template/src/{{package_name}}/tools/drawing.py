@@ -1,6 +1,7 @@
-"""Pictures of what a test found: a confusion matrix, and images with their classes. The ground is white."""
+"""Pictures for the report of a test: a confusion matrix, and images with their classes. The background is white."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import ceil
 from typing import cast
@@ -9,95 +10,247 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-RIGHT, WRONG = (33, 102, 172), (178, 24, 43)
+Color = tuple[int, int, int]
+
+RIGHT: Color = (33, 102, 172)  # blue
+WRONG: Color = (178, 24, 43)  # red
 LARGEST = 1200  # pixels of a matrix's side
-TILE = 128  # pixels of an image's
+LARGEST_CELL = 48
+LARGEST_TEXT = 14
+SMALLEST_TEXT = 8
+LONGEST_LABEL = 160  # pixels
+MARGIN = 12
+TITLE = 36  # pixels for "true" or "predicted" and the space around it
+DARK = 0.6  # the shade from which white text is easier to read than black text
+
+COLUMNS = 5  # images in a row
+TILE = 128  # pixels of an image's side
+CAPTION = 40  # pixels below an image, for two lines of text
+CAPTION_TEXT = 13
+LINE = 16  # pixels from one line to the next
+NO_LETTER = "\U0010ffff"  # no font has it
+
+
+@dataclass
+class Layout:
+    """Sizes of a confusion matrix's picture, in pixels.
+
+    Args:
+        cell: Side of a cell; 0 if there are more classes than pixels.
+        side: Side of the matrix.
+        text: Size of the labels.
+        labels: The classes' names; none if they do not fit.
+    """
+
+    cell: int
+    side: int
+    text: int
+    labels: list[str]
+
+    @property
+    def label_width(self) -> int:
+        """Width of the widest label."""
+        widths = [font(self.text).getlength(label) for label in self.labels]
+        return ceil(max(widths, default=0))
+
+    @property
+    def upward(self) -> bool:
+        """Whether the labels of the columns are too wide to be written from left to right."""
+        return self.label_width > self.cell - 4
+
+    @property
+    def left(self) -> int:
+        """Space to the left of the matrix."""
+        return TITLE + self.label_width
+
+    @property
+    def below(self) -> int:
+        """Space below the matrix."""
+        if not self.labels:
+            return TITLE
+        if self.upward:
+            return TITLE + self.label_width
+        return TITLE + self.text
+
+    def middle(self, index: int) -> int:
+        """Return the distance from the matrix's edge to the middle of a row or column."""
+        return int((index + 0.5) * self.cell)
 
 
 def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
-    """Draw a matrix, int64 (K, K), of how often each class (row) was given each class (column).
+    """Draw a confusion matrix.
 
-    Blue is right, red is wrong, and the darker, the larger the share of the row: its root, so that rare mistakes are
-    seen. Numbers and names are left out where they do not fit.
+    Blue is right, red is wrong. The larger its share of the row, the darker is a cell. The shade is the root of the
+    share, so that rare mistakes are visible. Numbers and names are left out where they do not fit.
+
+    Args:
+        matrix: How often each class (row) was predicted as each class (column), int64 (K, K).
+        names: Names of the classes.
     """
-    count = len(matrix)
-    cell = min(48, LARGEST // count)  # 0 if there are more classes than pixels
-    side, size = min(cell * count or LARGEST, LARGEST), min(14, cell - 2)
-    share = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
-    colour = torch.where(torch.eye(count)[..., None] > 0, torch.tensor(RIGHT), torch.tensor(WRONG))
-    cells = (255 - share[..., None] * (255 - colour)).round().byte()
-    labels = [clipped(name, size, 160) for name in names] if size > 8 else []
-    widest = ceil(max((font(size).getlength(label) for label in labels), default=0))
-    upward = widest > cell - 4
-    left, below = 36 + widest, 36 + (widest if upward else size) * bool(labels)
-    picture = Image.new("RGB", (left + side + 12, 12 + side + below), "white")
-    picture.paste(
-        Image.fromarray(cells.numpy()).resize((side, side), Image.Resampling.BOX), (left, 12)
-    )
-    draw = ImageDraw.Draw(picture)
-    for i, label in enumerate(labels):
-        middle = int((i + 0.5) * cell)
-        draw.text((left - 6, 12 + middle), label, "black", font(size), "rm")
-        if upward:
-            write_upward(picture, (left + middle - size // 2 - 1, 12 + side + 6), label, size)
-        else:
-            draw.text((left + middle, 12 + side + 6), label, "black", font(size), "mt")
-        for at in (i * cell, (i + 1) * cell):
-            draw.line([(left + at, 12), (left + at, 12 + side)], "lightgrey")
-            draw.line([(left, 12 + at), (left + side, 12 + at)], "lightgrey")
-    draw.rectangle([left, 12, left + side, 12 + side], outline="grey")
-    draw.text((left + side // 2, picture.height - 8), "predicted", "black", font(14), "ms")
-    write_upward(picture, (6, 12 + side // 2 - 14), "true", 14)
-    sizes = [
-        size for size in range(14, 7, -1) if font(size).getlength(str(int(matrix.max()))) < cell - 3
-    ]
-    for row, column in matrix.nonzero().tolist() if sizes else []:
-        ink = "white" if share[row, column] > 0.6 else "black"
-        place = left + int((column + 0.5) * cell), 12 + int((row + 0.5) * cell)
-        draw.text(place, str(int(matrix[row, column])), ink, font(sizes[0]), "mm")
+    layout = new_layout(names)
+    totals = matrix.sum(dim=1, keepdim=True).clamp(min=1)
+    shades = (matrix / totals).sqrt()
+    size = (layout.left + layout.side + MARGIN, MARGIN + layout.side + layout.below)
+    picture = Image.new("RGB", size, "white")
+    picture.paste(draw_cells(shades, layout.side), (layout.left, MARGIN))
+
+    for index in range(len(layout.labels)):
+        draw_label(picture, layout, index)
+    draw_frame(picture, layout)
+    draw_numbers(picture, layout, matrix, shades)
     return picture
+
+
+def new_layout(names: Sequence[str]) -> Layout:
+    """Return the sizes of a picture for these classes."""
+    count = len(names)
+    cell = min(LARGEST_CELL, LARGEST // count)
+    side = min(cell * count or LARGEST, LARGEST)
+    text = min(LARGEST_TEXT, cell - 2)
+    labels: list[str] = []
+    if text > SMALLEST_TEXT:
+        labels = [clipped(name, text, LONGEST_LABEL) for name in names]
+    return Layout(cell, side, text, labels)
+
+
+def draw_cells(shades: Tensor, side: int) -> Image.Image:
+    """Draw the cells of a matrix in their shades, from 0 (white) to 1."""
+    count = len(shades)
+    diagonal = torch.eye(count, dtype=torch.bool).unsqueeze(2)
+    color = torch.where(diagonal, torch.tensor(RIGHT), torch.tensor(WRONG))
+    cells = 255 - shades.unsqueeze(2) * (255 - color)
+    image = Image.fromarray(cells.round().byte().numpy())
+    return image.resize((side, side), Image.Resampling.BOX)
+
+
+def draw_label(picture: Image.Image, layout: Layout, index: int) -> None:
+    """Write a class's name beside its row and below its column, and draw the lines around both."""
+    draw = ImageDraw.Draw(picture)
+    label = layout.labels[index]
+    left = layout.left
+    right = left + layout.side
+    bottom = MARGIN + layout.side
+    middle = layout.middle(index)
+
+    beside = (left - 6, MARGIN + middle)
+    draw.text(beside, label, "black", font(layout.text), "rm")
+    if layout.upward:
+        corner = (left + middle - layout.text // 2 - 1, bottom + 6)
+        write_upward(picture, corner, label, layout.text)
+    else:
+        below = (left + middle, bottom + 6)
+        draw.text(below, label, "black", font(layout.text), "mt")
+
+    start = index * layout.cell
+    for line in (start, start + layout.cell):
+        x = left + line
+        y = MARGIN + line
+        draw.line([(x, MARGIN), (x, bottom)], "lightgrey")
+        draw.line([(left, y), (right, y)], "lightgrey")
+
+
+def draw_frame(picture: Image.Image, layout: Layout) -> None:
+    """Draw the matrix's edge, and write the titles of its axes."""
+    draw = ImageDraw.Draw(picture)
+    right = layout.left + layout.side
+    bottom = MARGIN + layout.side
+    draw.rectangle([layout.left, MARGIN, right, bottom], outline="grey")
+
+    half = layout.side // 2
+    below = (layout.left + half, picture.height - 8)
+    draw.text(below, "predicted", "black", font(LARGEST_TEXT), "ms")
+    corner = (6, MARGIN + half - LARGEST_TEXT)
+    write_upward(picture, corner, "true", LARGEST_TEXT)
+
+
+def draw_numbers(picture: Image.Image, layout: Layout, matrix: Tensor, shades: Tensor) -> None:
+    """Write the numbers that are not 0 into their cells, if they fit."""
+    longest = str(int(matrix.max()))
+    size = largest_size(longest, layout.cell - 3)
+    if size is None:
+        return
+
+    draw = ImageDraw.Draw(picture)
+    for row, column in matrix.nonzero().tolist():
+        number = str(int(matrix[row, column]))
+        color = "white" if shades[row, column] > DARK else "black"
+        x = layout.left + layout.middle(column)
+        y = MARGIN + layout.middle(row)
+        draw.text((x, y), number, color, font(size), "mm")
+
+
+def largest_size(text: str, width: int) -> int | None:
+    """Return the largest size in which a text is less wide than a number of pixels, None if there is none."""
+    for size in range(LARGEST_TEXT, SMALLEST_TEXT - 1, -1):
+        if font(size).getlength(text) < width:
+            return size
+    return None
 
 
 def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
-    """Draw images, uint8 (C, H, W), C being 1 or 3, five in a row; below each, its class and the predicted one."""
-    picture = Image.new(
-        "RGB", (5 * (TILE + 12) + 12, ceil(len(images) / 5) * (TILE + 52) + 12), "white"
-    )
+    """Draw images, five in a row, each with its class and the predicted class below it.
+
+    Args:
+        images: Each image, uint8 (C, H, W) with 1 or 3 channels, its class and the predicted class.
+    """
+    rows = ceil(len(images) / COLUMNS)
+    across = TILE + MARGIN
+    down = TILE + CAPTION + MARGIN
+    size = (COLUMNS * across + MARGIN, rows * down + MARGIN)
+    picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
-    for i, (image, *classes) in enumerate(images):
-        left, top = 12 + i % 5 * (TILE + 12), 12 + i // 5 * (TILE + 52)
-        tile = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
-        if times := TILE // max(tile.size):
-            tile = ImageOps.scale(tile, times, Image.Resampling.NEAREST)
-        else:
-            tile = ImageOps.contain(tile, (TILE, TILE))
-        picture.paste(tile, (left, top + TILE - tile.height))
-        for line, (word, name, ink) in enumerate(
-            zip(("true", "predicted"), classes, (RIGHT, WRONG), strict=True)
-        ):
-            text = clipped(f"{word}: {name}", 13, TILE)
-            draw.text((left, top + TILE + 4 + 16 * line), text, ink, font(13))
+    for index, (image, true, predicted) in enumerate(images):
+        row, column = divmod(index, COLUMNS)
+        left = MARGIN + column * across
+        top = MARGIN + row * down
+        bottom = top + TILE
+
+        tile = as_tile(image)
+        picture.paste(tile, (left, bottom - tile.height))
+        first = clipped(f"true: {true}", CAPTION_TEXT, TILE)
+        second = clipped(f"predicted: {predicted}", CAPTION_TEXT, TILE)
+        draw.text((left, bottom + 4), first, RIGHT, font(CAPTION_TEXT))
+        draw.text((left, bottom + 4 + LINE), second, WRONG, font(CAPTION_TEXT))
     return picture
+
+
+def as_tile(image: Tensor) -> Image.Image:
+    """Return an image in the size of a tile. A small one becomes a multiple of its size, so that pixels stay sharp."""
+    pixels = image.permute(1, 2, 0).squeeze(2).numpy()
+    tile = Image.fromarray(pixels)
+    times = TILE // max(tile.size)
+    if times:
+        return ImageOps.scale(tile, times, Image.Resampling.NEAREST)
+    return ImageOps.contain(tile, (TILE, TILE))
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return Pillow's own font, which is there on every machine, in a size of pixels."""
+    """Return Pillow's own font, which every machine has, in a size of pixels."""
     return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
 
 def drawable(names: Sequence[str]) -> list[str]:
-    """Return the names, with a class's number for one that has letters which the font lacks, such as Chinese ones."""
-    # a letter that it lacks looks like this one, which no font has
-    missing = bytes(font(14).getmask("\U0010ffff"))
-    lacking = {
-        letter for letter in set().union(*names) if bytes(font(14).getmask(letter)) == missing
-    }
-    return [str(i) if lacking & set(name) else name for i, name in enumerate(names)]
+    """Return the names of classes. Where the font lacks a letter, such as a Chinese one, it is the class's number."""
+    found = []
+    for index, name in enumerate(names):
+        if all(has_letter(letter) for letter in name):
+            found.append(name)
+        else:
+            found.append(str(index))
+    return found
+
+
+@cache
+def has_letter(letter: str) -> bool:
+    """Return whether the font has a letter. It draws the same box for all that it lacks."""
+    box = font(LARGEST_TEXT).getmask(NO_LETTER)
+    drawn = font(LARGEST_TEXT).getmask(letter)
+    return bytes(drawn) != bytes(box)
 
 
 def clipped(text: str, size: int, width: int) -> str:
-    """Return a text, or as much of its beginning as has room in so many pixels."""
+    """Return a text, or as much of its beginning as fits into a width of pixels."""
     if font(size).getlength(text) <= width:
         return text
     while font(size).getlength(text + "…") > width:
@@ -105,8 +258,10 @@ def clipped(text: str, size: int, width: int) -> str:
     return text + "…"
 
 
-def write_upward(picture: Image.Image, place: tuple[int, int], text: str, size: int) -> None:
-    """Write a text that is read from below and ends at a place, its left upper corner."""
-    box = Image.new("L", (ceil(font(size).getlength(text)), sum(font(size).getmetrics())))
+def write_upward(picture: Image.Image, corner: tuple[int, int], text: str, size: int) -> None:
+    """Write a text from the bottom to the top. `corner` is the upper left corner of its box."""
+    width = ceil(font(size).getlength(text))
+    height = sum(font(size).getmetrics())
+    box = Image.new("L", (width, height))
     ImageDraw.Draw(box).text((0, 0), text, 255, font(size))
-    picture.paste("black", place, box.transpose(Image.Transpose.ROTATE_90))
+    picture.paste("black", corner, box.transpose(Image.Transpose.ROTATE_90))

@@ -1,4 +1,4 @@
-"""A run in a process of its own: one of several that a command starts, which reads its metrics as they come."""
+"""Trains in a process of its own. `search` and `repeat` start several, and read their metrics as they come."""
 
 import gc
 import multiprocessing
@@ -17,105 +17,136 @@ from .options import PACKAGE
 from .run_files import Run
 
 POLL = 0.5  # seconds between two looks at the metrics
+LOOP_POSITION = {"epoch", "step"}  # columns of metrics.csv that are no metrics
 
-# It starts from a process that has imported what takes long, and shares nothing else with the runs before it
-CONTEXT: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+# A fork server has imported everything before the first run, and a run shares nothing else with those before it
+START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
+CONTEXT: Any = multiprocessing.get_context(START_METHOD)
 
 
 class FitProcess:
-    """Trains in a process of its own, which saves and stops when it is told to, or when this process has died.
+    """Trains in a process of its own. The process saves and stops when it is told to, or when this one has ended.
 
     Args:
-        arguments: Those of the command line, `fit` first.
+        arguments: Arguments of the command line, `fit` first.
     """
 
     directory: Path | None = None  # of the run, as soon as it has one
-    error: str | None = None  # the user's mistake, if it was one
+    error: str | None = None  # the user's mistake, if there was one
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        if sys.platform != "win32":
+        if START_METHOD == "forkserver":
             CONTEXT.set_forkserver_preload([f"{PACKAGE}.cli"])
-        self.pipe, there = CONTEXT.Pipe(duplex=False)
+        self.pipe, sender = CONTEXT.Pipe(duplex=False)
         start_method = multiprocessing.get_start_method()
-        self.process = CONTEXT.Process(target=train, args=(arguments, there, start_method))
+        self.process = CONTEXT.Process(target=train, args=(arguments, sender, start_method))
         self.process.start()
-        there.close()
+        sender.close()
 
     def listen(self) -> None:
-        """Wait for what the process tells next: the directory of its run, or the mistake with which it ends."""
+        """Wait for the next message of the process: the directory of its run, or the mistake with which it ends."""
         with suppress(EOFError):
-            said = self.pipe.recv()
-            if isinstance(said, Path):
-                self.directory = said
+            message = self.pipe.recv()
+            if isinstance(message, Path):
+                self.directory = message
             else:
-                self.error = said
+                self.error = message
 
     def epochs(self, metric: str) -> Iterator[tuple[int, float]]:
-        """Yield the epoch and the value of each validation, until the process ends; raise UserError if it has none."""
-        known, written = set[int](), 0.0
+        """Yield the epoch and the value of each validation, until the process ends.
+
+        Raises:
+            UserError: The run has metrics of the validation set, but not this one.
+        """
+        known: set[int] = set()  # steps
+        read_at = 0.0
         while True:
-            alive = self.process.is_alive()  # asked first, so that nothing is missed
-            path = (self.directory or Path()) / "metrics.csv"
-            if self.directory and path.exists() and path.stat().st_mtime > written:
-                written, history = path.stat().st_mtime, Run(self.directory).history
-                names = {name for row in history for name in row} - {"epoch", "step"}
-                if metric not in names and any(name.startswith("val/") for name in names):
-                    raise UserError(
-                        f"metric is {metric}, but the run has finite {', '.join(sorted(names))}"
-                    )
-                reached = {
-                    int(row["step"]): (int(row["epoch"]), row[metric])
-                    for row in history
-                    if metric in row
-                }
-                yield from (reached[step] for step in sorted(reached.keys() - known))
-                known |= reached.keys()
-            if not alive:
+            is_alive = (
+                self.process.is_alive()
+            )  # before it reads, so that it does not miss the last rows
+            written_at = self.metrics_written_at()
+            if self.directory and written_at > read_at:
+                read_at = written_at
+                values = validations(Run(self.directory), metric)
+                for step in sorted(values.keys() - known):
+                    yield values[step]
+                known.update(values)
+            if not is_alive:
                 return
             self.process.join(POLL)
 
+    def metrics_written_at(self) -> float:
+        """Return when metrics.csv was last written, 0 if there is none."""
+        if not self.directory:
+            return 0.0
+        path = self.directory / "metrics.csv"
+        return path.stat().st_mtime if path.exists() else 0.0
+
     def terminate(self) -> None:
-        """Have it save and stop, if it is not at an end."""
+        """Let the process save and stop, unless it has ended."""
         self.process.terminate()
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the process."""
         self.process.join()
         self.listen()
         self.listen()
 
     def stop(self) -> None:
-        """Have it save and stop, and wait for that."""
+        """Let the process save and stop, and wait for its end."""
         self.terminate()
         self.wait()
 
     @property
     def failure(self) -> str | None:
-        """The user's mistake, or the signal that ended the process before it could say anything; None if it did."""
+        """The user's mistake, or the signal that ended the process before it could send one."""
         if self.error or self.status >= 0:
             return self.error
         name = signal.Signals(-self.status).name
-        why = ": the memory may have run out" if name == "SIGKILL" else ""
-        return f"the run's process was ended by {name}{why}"
+        message = f"the run's process was ended by {name}"
+        if name == "SIGKILL":
+            message += ": the memory may have run out"
+        return message
 
     @property
     def status(self) -> int:
-        """The exit status, 0 if all went well; of a signal that ended it, the negative number."""
+        """The exit status: 0 after success, and a negative number after a signal."""
         return int(self.process.exitcode or 0)
 
 
+def validations(run: Run, metric: str) -> dict[int, tuple[int, float]]:
+    """Return the epoch and the value of each validation, by its step.
+
+    Raises:
+        UserError: The run has metrics of the validation set, but not this one.
+    """
+    found: dict[int, tuple[int, float]] = {}
+    names: set[str] = set()
+    for row in run.history:
+        names.update(row)
+        if metric in row:
+            found[int(row["step"])] = (int(row["epoch"]), row[metric])
+
+    names -= LOOP_POSITION
+    validated = any(name.startswith("val/") for name in names)
+    if validated and metric not in names:
+        others = ", ".join(sorted(names))
+        raise UserError(f"metric is {metric}, but the run has finite {others}")
+    return found
+
+
 def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None:
-    """Run the command line; tell the directory of the run, and the user's mistake if it ends with one.
+    """Run the command line in this process; send the directory of the run, and the user's mistake if it ends with one.
 
     Args:
-        arguments: Those of the command line, `fit` first.
-        pipe: Where to tell it.
-        start_method: How to start processes such as a data loader's workers: as they start in `fit` alone.
+        arguments: Arguments of the command line, `fit` first.
+        pipe: Where to send them.
+        start_method: How to start processes such as the workers of a data loader. It is that of `fit` alone.
     """
     from ..cli import CLI
     from ..engine.start import keep_freed_memory
 
-    class Told(CLI):
+    class SendingCLI(CLI):
         def before_fit(self) -> None:
             pipe.send(self.directory)
 
@@ -123,9 +154,9 @@ def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None
     multiprocessing.set_start_method(start_method, force=True)
     Thread(target=stop_with_parent, daemon=True).start()
     keep_freed_memory()
-    gc.freeze()  # what is imported, as in engine/start.py
+    gc.freeze()  # of what is imported nothing becomes garbage, as in engine/start.py
     try:
-        Told(arguments)
+        SendingCLI(arguments)
     except UserError as error:
         pipe.send(str(error))
         sys.exit(1)
@@ -137,7 +168,7 @@ def pretend_to_be_main(arguments: Sequence[str]) -> None:
     """Make this process look like `python src/main.py` with these arguments, for the processes that it starts.
 
     Lightning starts the other processes of a run with `sys.argv`. Python's multiprocessing imports the file of
-    `__main__` in each worker of a data loader; the command that started this process cannot be imported by its path.
+    `__main__` in each worker of a data loader. The command that started this process cannot be imported by its path.
     """
     import __main__
 

@@ -1,4 +1,4 @@
-"""What the files of a run's directory say."""
+"""Reads the files of a run's directory, for all commands that need what a run has recorded."""
 
 import csv
 import json
@@ -13,226 +13,297 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-KINDS = {
-    "status": str,
-    "metrics": dict,
-    "git": dict,
-    "commands": list,
-}  # of run.json, if it is whole
-OTHERS = {
-    "schema",
-    "name",
-    "id",
-    "start",
-    "end",
-    "commands",
-    "metrics",
-    "samples_per_second",
-}  # than a run's origin
-OF_THE_DIRECTORY = ("id", "name")  # which takes no file
-HELD_OR_WITHOUT_LOCKS = (
-    OSError,
-    NotImplementedError,
-)  # another process has the lock, or the file system has none
-LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # the first is several times faster, but not everywhere
+VERBS = ("fit", "validate", "test", "predict")
+COLUMNS = ("name", "id", "status", "duration", "epochs", "steps", "commit")
+OF_THE_DIRECTORY = ("id", "name")  # keys whose values need no file
+
+# What run.json holds if it is not damaged
+KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}
+# Keys of run.json that say nothing about where a run comes from
+NOT_ORIGIN = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}
+
+# Errors of a lock that another process holds, and of a file system without locks
+LOCK_ERRORS = (OSError, NotImplementedError)
+# Errors of a file that is missing or damaged
+FILE_ERRORS = (AttributeError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError, csv.Error)
+# The loader in C is several times faster, but not every installation has it
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Values = dict[str, Any]
 
 
 class Run:
-    """A run by its directory, `logs/<name>/<run id>`; what is missing or damaged in there is empty."""
+    """A run by its directory, `logs/<name>/<run id>`. Files that are missing or damaged count as empty."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    def file(self, name: str) -> Path:
+        """Return the path of a file in its directory."""
+        return self.directory / name
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.directory.parent.name
+
     @cached_property
-    def record(self) -> dict[str, Any]:
-        """What run.json says."""
-        with suppress(AttributeError, OSError, TypeError, ValueError):
-            record = dict(json.loads((self.directory / "run.json").read_text(encoding="utf-8")))
-            commands = [command.get("command") for command in record.get("commands", [])]
-            fits = [isinstance(record.get(key, kind()), kind) for key, kind in KINDS.items()]
-            if (
-                "status" in record
-                and all(fits)
-                and all(isinstance(command, str) for command in commands)
-            ):
+    def record(self) -> Values:
+        """The content of run.json."""
+        with suppress(*FILE_ERRORS):
+            text = self.file("run.json").read_text(encoding="utf-8")
+            record = dict(json.loads(text))
+            if is_whole(record):
                 return record
         return {}
 
     @property
+    def metrics(self) -> Values:
+        """The metrics of run.json."""
+        return dict(self.record.get("metrics", {}))
+
+    @property
     def status(self) -> str:
-        """What run.json says; killed if it says that the run is running, but no process trains there."""
-        there = (self.directory / "run.json").exists()
-        status = str(self.record.get("status", "damaged" if there else "missing"))
-        return "killed" if status == "running" and not self.is_training else status
+        """The status of run.json. It is "killed" if run.json says "running", but no process trains."""
+        default = "damaged" if self.file("run.json").exists() else "missing"
+        status = str(self.record.get("status", default))
+        if status == "running" and not self.is_training:
+            return "killed"
+        return status
 
     @property
     def is_training(self) -> bool:
-        """Whether a process may be training there: it has a lock, which it removes at its end."""
-        lock = self.directory / ".lock"
-        if not lock.exists():  # it ended, but could not write that, such as on a full disk
+        """Whether a process may be training there. It has a lock, and removes it when it ends."""
+        lock = self.file(".lock")
+        if (
+            not lock.exists()
+        ):  # it ended, but could not write its status, for instance on a full disk
             return False
         try:
             with FileLock(lock, timeout=0, fallback_to_soft=False):
                 return False
-        except HELD_OR_WITHOUT_LOCKS:
+        except LOCK_ERRORS:
             return True
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """What config.yaml says, with dotted keys."""
-        with suppress(OSError, TypeError, ValueError, yaml.YAMLError):
-            return flat(
-                dict(
-                    yaml.load((self.directory / "config.yaml").read_text(encoding="utf-8"), LOADER)
-                )
-            )
+    def config(self) -> Values:
+        """The content of config.yaml, with dotted keys."""
+        with suppress(*FILE_ERRORS):
+            text = self.file("config.yaml").read_text(encoding="utf-8")
+            return flat(dict(yaml.load(text, LOADER)))
         return {}
+
+    @property
+    def plain_config(self) -> Values:
+        """The content of config.yaml, with the keys of the command line: they have no `.init_args`."""
+        plain = {}
+        for key, value in self.config.items():
+            plain[key.replace(".init_args", "")] = value
+        return plain
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, with the cells that hold a finite number."""
-        with suppress(OSError, ValueError, csv.Error):
-            lines = (self.directory / "metrics.csv").read_text(encoding="utf-8").splitlines()
-            rows = [
-                {name: number(cell) for name, cell in row.items()} for row in csv.DictReader(lines)
-            ]
-            return [
-                {name: value for name, value in row.items() if value is not None} for row in rows
-            ]
+        """The rows of metrics.csv, without cells that hold no finite number."""
+        with suppress(*FILE_ERRORS):
+            lines = self.file("metrics.csv").read_text(encoding="utf-8").splitlines()
+            return [finite(row) for row in csv.DictReader(lines)]
         return []
 
     @property
     def monitor(self) -> str:
-        """The metric that says which checkpoint is best, empty if none does."""
+        """The metric that decides which checkpoint is best, empty if none does."""
         return str(self.config.get("checkpoint.monitor") or "")
 
     @cached_property
     def best(self) -> dict[str, float]:
-        """The row of metrics.csv that best.ckpt belongs to: the first with the best value of the monitored metric."""
-        choose = max if self.config.get("checkpoint.mode") == "max" else min
+        """The row of metrics.csv that belongs to best.ckpt: the first with the best value of the monitored metric."""
         rows = [row for row in self.history if self.monitor in row]
-        return choose(rows, key=lambda row: row[self.monitor], default={})
+        if not rows:
+            return {}
+        if self.config.get("checkpoint.mode") == "max":
+            return max(rows, key=lambda row: row[self.monitor])
+        return min(rows, key=lambda row: row[self.monitor])
 
     @cached_property
-    def last(self) -> dict[str, Any]:
-        """The last value of each metric, step and epoch; the metrics of run.json, which a command writes at its end."""
-        logged = {name: value for row in self.history for name, value in row.items()}
-        return {**logged, **self.record.get("metrics", {})}
+    def last(self) -> Values:
+        """The last value of each metric, step and epoch in metrics.csv, and the metrics of run.json."""
+        last: Values = {}
+        for row in self.history:
+            last.update(row)
+        return last | self.metrics
 
     @property
     def duration(self) -> float | None:
-        """Seconds that its fit commands took; of one that has not ended, until metrics.csv was last written."""
-        total: float | None = None
-        with suppress(KeyError, OSError, TypeError, ValueError):
-            fits = [
-                command
-                for command in self.record["commands"]
-                if sub_command(command["command"]) == "fit"
-            ]
-            for command in fits:
-                start, end = datetime.fromisoformat(command["start"]), command["end"]
-                if not end and command is fits[-1]:
-                    end = datetime.fromtimestamp(
-                        (self.directory / "metrics.csv").stat().st_mtime, UTC
-                    ).isoformat()
-                if end:
-                    total = (total or 0) + max(
-                        (datetime.fromisoformat(end) - start).total_seconds(), 0
-                    )
-        return total
+        """Seconds that its fit commands took. A fit without an end lasted until metrics.csv was last written."""
+        fits = []
+        for command in self.record.get("commands", []):
+            if sub_command(command["command"]) == "fit":
+                fits.append(command)
+
+        durations = []
+        for command in fits:
+            is_last = command is fits[-1]
+            with suppress(*FILE_ERRORS):
+                durations.append(self.seconds(command, is_last))
+        known = [seconds for seconds in durations if seconds is not None]
+        if not known:
+            return None
+        return sum(known)
+
+    def seconds(self, command: Values, is_last: bool) -> float | None:
+        """Return the seconds that a command took, None if it has no end."""
+        start = datetime.fromisoformat(command["start"])
+        if command["end"]:
+            end = datetime.fromisoformat(command["end"])
+        elif is_last:
+            written = self.file("metrics.csv").stat().st_mtime
+            end = datetime.fromtimestamp(written, UTC)
+        else:
+            return None
+        duration = end - start
+        return max(duration.total_seconds(), 0.0)
 
     def has(self, key: str) -> bool:
-        """Return whether it has a value of this key, with a look at no more files than that takes."""
+        """Return whether it has a value of this key. It reads no more files than necessary."""
         return key in OF_THE_DIRECTORY or key == "status" or key in self.values
 
     def value(self, key: str) -> Any:
-        """Return the value of a key, None if it has none, with a look at no more files than that takes."""
-        if key in OF_THE_DIRECTORY:
-            return self.directory.name if key == "id" else self.directory.parent.name
-        return self.status if key == "status" else self.values.get(key)
+        """Return the value of a key, None if it has none. It reads no more files than necessary."""
+        if key == "id":
+            return self.directory.name
+        if key == "name":
+            return self.name
+        if key == "status":
+            return self.status
+        return self.values.get(key)
 
     @cached_property
-    def values(self) -> dict[str, Any]:
-        """What runs can be filtered and sorted by: the list's columns, metrics, and all keys of both files."""
-        git, commit = self.record.get("git", {}), None
-        if git.get("commit"):
-            commit = str(git["commit"])[:7] + ("*" if git.get("dirty") else "")
-        epoch, step = (number(self.last.get(name)) for name in ("epoch", "step"))
-        return {
-            **{
-                key.replace(".init_args", ""): value for key, value in self.config.items()
-            },  # as on the command line
-            **self.config,
-            **flat(self.record),
-            **self.last,
-            **{f"best.{name}": value for name, value in self.best.items()},
-            "name": self.directory.parent.name,
-            "id": self.directory.name,
-            "status": self.status,
-            "duration": self.duration,
-            "epochs": None if epoch is None else int(epoch) + 1,
-            "steps": None if step is None else int(step) + 1,
-            "commit": commit,
-        }
+    def values(self) -> Values:
+        """Everything that runs can be filtered and sorted by: columns of the list, metrics, and keys of both files."""
+        values = self.plain_config | self.config
+        values |= flat(self.record)
+        values |= self.last
+        for name, value in self.best.items():
+            values[f"best.{name}"] = value
+        values["name"] = self.name
+        values["id"] = self.directory.name
+        values["status"] = self.status
+        values["duration"] = self.duration
+        values["epochs"] = one_more(self.last.get("epoch"))
+        values["steps"] = one_more(self.last.get("step"))
+        values["commit"] = self.commit
+        return values
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What it came from: command, code, data, packages, hardware and so on."""
-        commands, patch = self.record.get("commands", []), self.directory / "code.patch"
-        return {
-            "command": commands[0]["command"] if commands else None,
-            "code.patch": f"sha256 {sha256(patch.read_bytes()).hexdigest()[:12]}"
-            if patch.exists()
-            else None,
-            **flat({key: value for key, value in self.record.items() if key not in OTHERS}),
-        }
+    def commit(self) -> str | None:
+        """The short commit, with a star if the code had changes."""
+        git = self.record.get("git", {})
+        if not git.get("commit"):
+            return None
+        star = "*" if git.get("dirty") else ""
+        return str(git["commit"])[:7] + star
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def origin(self) -> Values:
+        """Where it comes from: command, code, data, packages, hardware and so on."""
+        origin: Values = {"command": None, "code.patch": None}
+        commands = self.record.get("commands", [])
+        if commands:
+            origin["command"] = commands[0]["command"]
+        patch = self.file("code.patch")
+        if patch.exists():
+            digest = sha256(patch.read_bytes()).hexdigest()
+            origin["code.patch"] = f"sha256 {digest[:12]}"
+        for key, value in self.record.items():
+            if key not in NOT_ORIGIN:
+                origin |= flat(value, key)
+        return origin
+
+    @property
+    def summary(self) -> Values:
         """All of it, as JSON can hold it: infinity and dates become text."""
-        columns = ("name", "id", "status", "duration", "epochs", "steps", "commit")
-        files = {"best": self.best, "last": self.last, "run": self.record, "config": self.config}
-        whole = {
-            "directory": str(self.directory),
-            **{name: self.values[name] for name in columns},
-            **files,
-        }
-        return dict(json.loads(json.dumps(whole, default=str), parse_constant=str))
+        summary: Values = {"directory": str(self.directory)}
+        for name in COLUMNS:
+            summary[name] = self.values[name]
+        summary["best"] = self.best
+        summary["last"] = self.last
+        summary["run"] = self.record
+        summary["config"] = self.config
+        text = json.dumps(summary, default=str)
+        return dict(json.loads(text, parse_constant=str))
+
+
+def is_whole(record: Values) -> bool:
+    """Return whether the content of run.json has a status, and the right types of values."""
+    if "status" not in record:
+        return False
+    for key, kind in KINDS.items():
+        if not isinstance(record.get(key, kind()), kind):
+            return False
+    commands = record.get("commands", [])
+    return all(isinstance(command.get("command"), str) for command in commands)
 
 
 def sub_command(command: str) -> str:
-    """Return which sub-command a command of run.json is."""
-    return next(
-        (word for word in command.split() if word in ("fit", "validate", "test", "predict")), ""
-    )
+    """Return the sub-command of a command in run.json."""
+    for word in command.split():
+        if word in VERBS:
+            return word
+    return ""
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Return nested dictionaries, and lists of them, as one with dotted keys."""
-    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+def flat(value: Any, path: str = "") -> Values:
+    """Return nested dictionaries, and lists of them, as one dictionary with dotted keys."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         value = dict(enumerate(value))
     if not isinstance(value, dict):
         return {path: value}
-    parts = [flat(part, f"{path}.{key}".removeprefix(".")) for key, part in value.items()]
-    return {key: leaf for part in parts for key, leaf in part.items()}
+
+    leaves: Values = {}
+    for key, item in value.items():
+        place = f"{path}.{key}" if path else f"{key}"
+        leaves |= flat(item, place)
+    return leaves
+
+
+def finite(row: Values) -> dict[str, float]:
+    """Return the cells of a row that hold a finite number."""
+    found = {}
+    for name, cell in row.items():
+        value = number(cell)
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def number(value: Any) -> float | None:
     """Return a finite number, None if it is none."""
     with suppress(TypeError, ValueError):
-        return float(value) if math.isfinite(float(value)) else None
+        if math.isfinite(float(value)):
+            return float(value)
     return None
 
 
+def one_more(value: Any) -> int | None:
+    """Return how many epochs or steps there are, from the number of the last one."""
+    last = number(value)
+    if last is None:
+        return None
+    return int(last) + 1
+
+
 def text(value: Any) -> str:
-    """Return a value as the user would write it: as in YAML, and text as it is."""
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    """Return a value as the user would write it: text as it is, everything else as in YAML."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def matches(value: Any, wanted: str) -> bool:
-    """Return whether a value is what the user wrote, be it 0.01 or 1e-2."""
-    return text(value) == wanted or (
-        number(wanted) is not None and number(text(value)) == number(wanted)
-    )
+    """Return whether a value is what the user wrote. Numbers may be written differently: 0.01 is 1e-2."""
+    if text(value) == wanted:
+        return True
+    wanted_number = number(wanted)
+    if wanted_number is None:
+        return False
+    return number(text(value)) == wanted_number

@@ -1,107 +1,166 @@
-"""Curves and dots of runs, as an SVG file, which every browser shows."""
+"""`runs plot`: curves and dots of runs, as an SVG file, which every browser shows."""
 
 import math
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pygal
-from pygal.style import Style
-
-from ...utils.project import UserError, write
+from ...utils.project import UserError, shown, write
 from ..run_files import Run, number, text
+from .select import select
 from .summary import varied
 
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    foreground="#555",
-    foreground_strong="#555",
-    foreground_subtle="#555",
-    guide_stroke_color="#8885",
-    major_guide_stroke_color="#8885",
-    guide_stroke_dasharray="none",
-    major_guide_stroke_dasharray="none",
-    font_family="sans-serif",
-    label_font_size=12,
-    major_label_font_size=12,
-    legend_font_size=13,
-    stroke_width=2,
-    colors=(
-        "#4477aa",
-        "#ee6677",
-        "#228833",
-        "#ccbb44",
-        "#66ccee",
-        "#aa3377",
-        "#999999",
-    ),  # Paul Tol's, for all eyes
+if TYPE_CHECKING:
+    import pygal
+
+Point = tuple[float, float]
+Series = dict[str, list[Point]]
+
+CURVES = ("step", "epoch")  # what a curve can be drawn over
+GREY = "#555"
+LIGHT_GREY = "#8885"
+COLORS = (  # Paul Tol's palette, which colour-blind people can tell apart
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#999999",
 )
+STYLE = {
+    "background": "transparent",
+    "plot_background": "transparent",
+    "foreground": GREY,
+    "foreground_strong": GREY,
+    "foreground_subtle": GREY,
+    "guide_stroke_color": LIGHT_GREY,
+    "major_guide_stroke_color": LIGHT_GREY,
+    "guide_stroke_dasharray": "none",
+    "major_guide_stroke_dasharray": "none",
+    "font_family": "sans-serif",
+    "label_font_size": 12,
+    "major_label_font_size": 12,
+    "legend_font_size": 13,
+    "stroke_width": 2,
+    "colors": COLORS,
+}
 DARK = "inline:@media (prefers-color-scheme: dark) { text { fill: #ccc !important } }"
+WIDE = 50  # the ratio of the largest to the smallest x above which their axis is logarithmic
 
 
-Series = dict[str, list[tuple[float, float]]]
+def plot_runs(options: Namespace) -> None:
+    """Write a picture of metrics: a curve for each run, or, over a key of the runs, a dot for each."""
+    runs = select(options, [*options.metric, options.x])
+    metrics = list(dict.fromkeys(options.metric))
+    if not metrics:
+        monitored = [run.monitor for run in runs if run.monitor]
+        metrics = monitored[:1] or ["metric"]
+    draw(runs, metrics, options.x, options.output)
+    print(f"Plot: {shown(options.output)}")
 
 
 def draw(runs: Sequence[Run], metrics: Sequence[str], x: str, path: Path) -> None:
-    """Write a picture of metrics: over steps or epochs a curve for each run, over a key its best values as dots."""
-    curves = x in ("step", "epoch")
+    """Write a picture of metrics: a curve for each run over steps or epochs, or its best values as dots over a key."""
+    series = all_series(runs, metrics, x)
+    chart = new_chart(series, metrics, x)
+    logarithmic = x not in CURVES and use_logarithm(chart, series)
+    for name, points in series.items():
+        if logarithmic:
+            points = [(math.log10(first), second) for first, second in points]
+        chart.add(name, points)
+    write(path, chart.render(is_unicode=True))
+
+
+def all_series(runs: Sequence[Run], metrics: Sequence[str], x: str) -> Series:
+    """Return the points of all curves or dots, by the name that the legend has for them."""
     series: Series = {}
     for metric in metrics:
-        drawn = run_curves(runs, metric, x) if curves else run_dots(runs, metric, x)
+        drawn = run_curves(runs, metric, x) if x in CURVES else run_dots(runs, metric, x)
         if not drawn:
             raise UserError(f"there is no such run with {metric}, and a number for {x}")
         for name, points in drawn.items():
-            series[f"{metric}, {name}" if len(metrics) > 1 else name] = points
-    xs = sorted(point[0] for points in series.values() for point in points)
-    log = not curves and xs[0] > 0 and xs[-1] > 50 * xs[0]
-    legend = len(series) > 1
-    chart = pygal.XY(
-        style=STYLE,
+            if len(metrics) > 1:
+                name = f"{metric}, {name}"
+            series[name] = points
+    return series
+
+
+def new_chart(series: Series, metrics: Sequence[str], x: str) -> "pygal.XY":
+    """Return a chart without points."""
+    # only here, because a list needs no pictures
+    import pygal
+    from pygal.style import Style
+
+    height = 480
+    has_legend = len(series) > 1
+    if has_legend:
+        height += 22 * len(series)
+    return pygal.XY(
+        style=Style(**STYLE),
         css=["file://style.css", "file://graph.css", DARK],
-        js=[],  # it would come from another host
-        no_prefix=True,  # or it would be another file each time
-        height=480 + 22 * len(series) * legend,
+        js=[],  # a script would be loaded from another host
+        no_prefix=True,  # a random prefix would make the file different each time
+        height=height,
         x_title=x,
         y_title=", ".join(metrics),
-        stroke=curves,
-        show_dots=not curves,
-        show_legend=legend,
+        stroke=x in CURVES,
+        show_dots=x not in CURVES,
+        show_legend=has_legend,
         legend_at_bottom=True,
         legend_at_bottom_columns=1,
         truncate_legend=-1,
         truncate_label=-1,
     )
-    if log:
-        exponents = range(math.floor(math.log10(xs[0])), math.ceil(math.log10(xs[-1])) + 1)
-        ticks = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
-        chart.x_labels = [math.log10(tick) for tick in ticks if xs[0] <= tick <= xs[-1]]
-        chart.x_value_formatter = lambda value: f"{10**value:g}"
-    for name, points in series.items():
-        chart.add(name, [(math.log10(first) if log else first, second) for first, second in points])
-    write(path, chart.render(is_unicode=True))
+
+
+def use_logarithm(chart: "pygal.XY", series: Series) -> bool:
+    """Label the x axis as a logarithmic one if its numbers are far apart; return whether they are."""
+    numbers = [first for points in series.values() for first, _ in points]
+    low = min(numbers)
+    high = max(numbers)
+    if low <= 0 or high <= WIDE * low:
+        return False
+
+    ticks = []
+    for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
+        ticks += [digit * 10.0**exponent for digit in (1, 2, 5)]
+    chart.x_labels = [math.log10(tick) for tick in ticks if low <= tick <= high]
+    chart.x_value_formatter = lambda value: f"{10**value:g}"
+    return True
 
 
 def run_curves(runs: Sequence[Run], metric: str, x: str) -> Series:
-    """Return the values of a metric over steps or epochs, by the run's name and what is its own."""
+    """Return the values of a metric over steps or epochs, by the run's name and the values that only it has."""
     keys = varied(runs)
-    names = Counter(run.directory.parent.name for run in runs)
+    names = Counter(run.name for run in runs)
     series: Series = {}
     for run in reversed(runs):  # the newest comes first
-        name, values = run.directory.parent.name, run.values
-        own = ", ".join(
-            f"{key.split('.')[-1]} {text(values[key])}" for key in keys if key in values
-        )
-        if not 0 < len(keys) < 3:
-            own = run.directory.name
-        if names[name] > 1:
-            name = f"{name} {own}" if len(names) > 1 else own
-        if name in series:
-            name = f"{name} {run.directory.name}"
-        found = [(row[x], row[metric]) for row in run.history if metric in row and x in row]
-        if found:
-            series[name] = found
+        points = [(row[x], row[metric]) for row in run.history if metric in row and x in row]
+        if points:
+            series[curve_name(run, keys, names, series)] = points
     return series
+
+
+def curve_name(run: Run, keys: Sequence[str], names: Counter[str], taken: Series) -> str:
+    """Return a run's name in the legend: its own name if it is the only run of it, with what tells it apart if not."""
+    name = run.name
+    if names[name] > 1:
+        own = own_values(run, keys)
+        name = f"{name} {own}" if len(names) > 1 else own
+    if name in taken:
+        name = f"{name} {run.directory.name}"
+    return name
+
+
+def own_values(run: Run, keys: Sequence[str]) -> str:
+    """Return a run's values of the keys in which the runs differ; its id if there are no such keys, or many."""
+    if not 0 < len(keys) < 3:
+        return run.directory.name
+    found = [key for key in keys if key in run.values]
+    return ", ".join(f"{key.split('.')[-1]} {text(run.values[key])}" for key in found)
 
 
 def run_dots(runs: Sequence[Run], metric: str, x: str) -> Series:
@@ -111,5 +170,5 @@ def run_dots(runs: Sequence[Run], metric: str, x: str) -> Series:
         at = number(run.values.get(x))
         value = number(run.best.get(metric, run.last.get(metric)))
         if at is not None and value is not None:
-            series.setdefault(run.directory.parent.name, []).append((at, value))
+            series.setdefault(run.name, []).append((at, value))
     return series

@@ -1,125 +1,179 @@
-"""A run trained again: its commit in a git worktree, with its changes and its configuration."""
+"""`runs reproduce`: trains a run again from its commit, with its changes and its configuration."""
 
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ...engine.git import complaint, run_git
 from ...utils.project import UserError, project_root, shown
-from ..run_files import Run, sub_command
+from ..options import stop_like_ctrl_c
+from ..run_files import Run, sub_command, text
+from .select import find
+from .tables import different, distance, show
+
+MASK = "***"  # stands in a record for what may be a secret
+
+
+def reproduce_run(options: Namespace) -> None:
+    """Train a run again and print how its metrics compare; raise UserError if one differs too much."""
+    run = find(options.run, options.logs)
+    stop_like_ctrl_c()  # the worktree has to be removed
+    with reproduced(run, options.into, options.keep) as again:
+        outside = print_metrics(run, again, options.tolerance)
+        if outside:
+            titles = ["origin", shown(run.directory), "now"]
+            show(titles, different(run.origin, again.origin))
+            share = f"{outside} of {len(run.metrics)} metrics"
+            raise UserError(f"{share} differ by more than {options.tolerance:g}")
+
+
+def print_metrics(run: Run, again: Run, tolerance: float) -> int:
+    """Print each metric of a run and of its repetition; return how many differ by more than the tolerance."""
+    outside = 0
+    for name, expected in run.metrics.items():
+        found = again.metrics.get(name)
+        difference = distance(expected, found)
+        if difference:
+            result = f"{text(found)} now, differs by {difference:g}"
+        else:
+            result = "equal"
+        print(f"{name}: {text(expected)}, {result}")
+        if difference > tolerance:
+            outside += 1
+    return outside
 
 
 @contextmanager
 def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
-    """Train a finished run again, and give the run that comes of it; unless `keep`, remove its worktree in the end.
+    """Train a finished run again in a git worktree, and yield the new run.
 
-    What is run is config.yaml: it holds what configs/local.yaml had set, and what was changed when the run went on, and
-    it does not matter where the command was given. `validate` and `test`, which add metrics, are repeated too.
+    It trains with config.yaml, which has the settings of configs/local.yaml, and those of a resumed run. So it does not
+    matter where the command was given. `validate` and `test` are repeated too, because they add metrics.
 
     Args:
         run: The run to repeat.
-        into: A new folder for the worktree; if None, a temporary one.
-        keep: Whether the worktree stays.
+        into: A new folder for the worktree. If None, it is a temporary one.
+        keep: Whether to keep the worktree.
 
     Raises:
-        UserError: The code or the command cannot be had again, or a command fails there.
+        UserError: The code or the command is lost, or a command fails.
     """
-    commands = [command["command"] for command in run.record.get("commands", [])]
+    recorded = run.record.get("commands", [])
+    commands = [command["command"] for command in recorded]
     verbs = [sub_command(command) for command in commands]
-    if (
-        run.record.get("status") != "finished"
-        or "fit" not in verbs
-        or not run.record.get("metrics")
-    ):
-        raise UserError(
-            f"{shown(run.directory)} is no finished fit: there is nothing to compare with"
-        )
+    finished = run.record.get("status") == "finished"
+    if not finished or "fit" not in verbs or not run.metrics:
+        problem = f"{shown(run.directory)} is no finished fit"
+        raise UserError(f"{problem}: there is nothing to compare with")
+
     start = start_checkpoint(commands[verbs.index("fit")])
     with worktree(run, into, keep) as project:
-        config, logs = run.directory / "config.yaml", project / "logs"
-        call(project, "fit", "-c", str(config), *start, f"--trainer.default_root_dir={logs}")
-        again = max(
-            logs.glob("*/*/run.json"), key=lambda path: path.parent.name
-        ).parent  # ids sort by time
+        logs = project / "logs"
+        config = str(run.directory / "config.yaml")
+        call(project, "fit", "-c", config, *start, f"--trainer.default_root_dir={logs}")
+        records = logs.glob("*/*/run.json")
+        newest = max(records, key=lambda path: path.parent.name).parent  # ids sort by time
         if "validate" in verbs:
-            call(project, "validate", "--run", str(again))
-        if (
-            run.record["metrics"].keys() - Run(again).record["metrics"].keys()
-        ):  # of test, or of --test_after_fit
-            call(project, "test", "--run", str(again))
-        yield Run(again)
+            call(project, "validate", "--run", str(newest))
+        missing = run.metrics.keys() - Run(newest).metrics.keys()
+        if missing:
+            call(project, "test", "--run", str(newest))  # it was tested, by itself or after fit
+        yield Run(newest)
 
 
 def start_checkpoint(command: str) -> list[str]:
-    """Return the option that says with which checkpoint a fit began, if with any, for every working directory."""
+    """Return `--ckpt_path` with an absolute path if a fit began with a checkpoint, else nothing."""
+    if MASK in command:
+        raise UserError(f"its command has a secret, which was not recorded: {command}")
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path")
-    given = parser.parse_known_args(shlex.split(command))[0].ckpt_path
-    if given and "***" in given:  # masked by an earlier release
-        raise UserError(f"its command has a secret, which was not recorded: {command}")
-    if given and not (project_root() / given).exists():
-        raise UserError(f"it began with --ckpt_path {given}, and there is no such file")
-    return ["--ckpt_path", str(project_root() / given)] if given else []
+    options, _ = parser.parse_known_args(shlex.split(command))
+    if not options.ckpt_path:
+        return []
+    path = project_root() / options.ckpt_path
+    if not path.exists():
+        raise UserError(f"it began with --ckpt_path {options.ckpt_path}, and there is no such file")
+    return ["--ckpt_path", str(path)]
 
 
 @contextmanager
 def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
-    """Check out a run's code, and give the project's root there; if that fails, nothing is left behind."""
-    root, patch, code = project_root(), run.directory / "code.patch", run.record.get("git", {})
-    commit = code.get("commit")
-    if not commit:
-        raise UserError(
-            f"{shown(run.directory)} has no commit: its code was not in a git repository"
-        )
-    if not patch.exists():
-        raise UserError(f"{shown(patch)} is gone, and with it what was changed since the commit")
+    """Check out a run's code, and yield the project's root there. If that fails, nothing stays behind."""
+    root = project_root()
+    commit = recorded_commit(run)
     if into and into.exists():
         raise UserError(f"{shown(into)} is there already: --into takes a new folder")
-    prefix = git(
-        root, "no git repository", "rev-parse", "--show-prefix"
-    ).strip()  # of a project in a subfolder
+    # the path from the repository's root to the project, such as `projects/digits/`
+    prefix = git(root, "no git repository", "rev-parse", "--show-prefix").strip()
     git(root, f"its commit {commit} is gone", "cat-file", "-e", commit + "^{commit}")
-    folder = into.absolute() if into else Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
+
+    folder = worktree_folder(root, into)
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         git(root, "cannot check out its commit", "worktree", "add", "--detach", str(folder), commit)
-        undo.callback(
-            git, root, "cannot remove the worktree", "worktree", "remove", "--force", str(folder)
-        )
-        if patch.stat().st_size:
-            if "***" in patch.read_text(encoding="utf-8", errors="replace"):
-                print(
-                    f"Note: in {shown(patch)}, *** stands for what may be a secret", file=sys.stderr
-                )
-            place = ["--directory", prefix] if prefix else []
-            git(
-                folder,
-                f"{shown(patch)} does not apply",
-                "apply",
-                "--whitespace=nowarn",
-                *place,
-                str(patch),
-            )
-        project = folder / prefix
-        for path in (root / "data").glob("*"):
-            link = project / "data" / path.name
-            if not link.exists():
-                link.parent.mkdir(exist_ok=True)
-                link.symlink_to(path, path.is_dir())
+        undo.callback(remove_worktree, root, folder)
+        apply_patch(run, folder, prefix)
+        link_data(root, folder / prefix)
         if keep:
             undo.pop_all()
             print(f"Worktree: {folder} (git worktree remove --force {folder})", file=sys.stderr)
-        yield project
+        yield folder / prefix
+
+
+def worktree_folder(root: Path, into: Path | None) -> Path:
+    """Return the folder of a worktree: a given one, or a new one for temporary files."""
+    if into:
+        return into.absolute()
+    return Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
+
+
+def recorded_commit(run: Run) -> str:
+    """Return the commit of a run; raise UserError if its code cannot be restored."""
+    commit = run.record.get("git", {}).get("commit")
+    if not commit:
+        problem = f"{shown(run.directory)} has no commit"
+        raise UserError(f"{problem}: its code was not in a git repository")
+    patch = run.directory / "code.patch"
+    if not patch.exists():
+        raise UserError(f"{shown(patch)} is gone, and with it what was changed since the commit")
+    return str(commit)
+
+
+def apply_patch(run: Run, folder: Path, prefix: str) -> None:
+    """Apply the changes that a run's code had since its commit."""
+    patch = run.directory / "code.patch"
+    if not patch.stat().st_size:
+        return
+    if MASK in patch.read_text(encoding="utf-8", errors="replace"):
+        note = f"in {shown(patch)}, {MASK} stands for what may be a secret"
+        print(f"Note: {note}", file=sys.stderr)
+    place = ["--directory", prefix] if prefix else []
+    problem = f"{shown(patch)} does not apply"
+    git(folder, problem, "apply", "--whitespace=nowarn", *place, str(patch))
+
+
+def link_data(root: Path, project: Path) -> None:
+    """Link the datasets, which are not in git, into a worktree of the project."""
+    for path in (root / "data").glob("*"):
+        link = project / "data" / path.name
+        if not link.exists():
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(path, path.is_dir())
+
+
+def remove_worktree(root: Path, folder: Path) -> None:
+    """Remove a worktree, with its changes."""
+    git(root, "cannot remove the worktree", "worktree", "remove", "--force", str(folder))
 
 
 def git(folder: Path, problem: str, *arguments: str) -> str:
-    """Return what git prints; if it fails, raise UserError with the problem and git's own words."""
+    """Return the output of git; if it fails, raise UserError with the problem and git's own words."""
     done = run_git(folder, *arguments)
     if done.returncode:
         raise UserError(f"{problem} ({complaint(done)})")
@@ -127,16 +181,15 @@ def git(folder: Path, problem: str, *arguments: str) -> str:
 
 
 def call(project: Path, *arguments: str) -> None:
-    """Run a command of the project in the worktree: src/main.py finds the package beside itself, installed or not."""
+    """Run a command of the worktree. src/main.py imports the package beside it, even if another one is installed."""
     print(f"In {project}: python src/main.py {shlex.join(arguments)}", file=sys.stderr)
-    command = [sys.executable, str(project / "src" / "main.py"), *arguments]
+    script = str(project / "src" / "main.py")
+    command = [sys.executable, script, *arguments]
     process = subprocess.Popen(command, cwd=project, stdout=sys.stderr)
     try:
         status = process.wait()
-    except (
-        KeyboardInterrupt
-    ):  # it may be in the terminal's group of processes, which had Ctrl-C too, or not
-        process.terminate()
+    except KeyboardInterrupt:
+        process.terminate()  # Ctrl-C reaches it only if the terminal started both
         process.wait()
         raise
     if status:

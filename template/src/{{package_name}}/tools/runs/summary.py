@@ -1,86 +1,155 @@
-"""Runs that differ in their seed or fold alone, summed up: mean, standard deviation and confidence interval."""
+"""`runs summary`: mean, standard deviation and confidence interval of runs that differ in their seed or fold alone."""
 
 import math
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
+from typing import Any
 
+from ...utils.project import UserError, shown
 from ..run_files import Run, text
+from .select import select
+from .tables import latex, markdown, show
 
-REPEATED = ("seed_everything", "data.fold")  # what may differ between runs of one experiment
+REPEATED = ("seed_everything", "data.fold")  # keys that may differ between runs of one experiment
+
+# 97.5 % quantiles of Student's t distribution with 1, 2, ... 30 degrees of freedom
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+NORMAL = (
+    1.960  # the quantile of the normal distribution, which is close to Student's with more degrees
+)
 
 
 class Group:
-    """Runs of one experiment, in each seed and fold the newest."""
+    """Runs of one experiment: of each seed and fold the newest."""
 
     def __init__(self, label: str, runs: Iterable[Run]) -> None:
-        newest = sorted(runs, key=lambda run: run.directory.name)
         self.label = label
-        self.runs = list(
-            {tuple(text(run.values.get(key)) for key in REPEATED): run for run in newest}.values()
-        )
+        newest: dict[tuple[str, ...], Run] = {}
+        for run in sorted(runs, key=lambda run: run.directory.name):  # ids sort by time
+            seed_and_fold = tuple(text(run.values.get(key)) for key in REPEATED)
+            newest[seed_and_fold] = run
+        self.runs = list(newest.values())
 
     def summary(self, metric: str) -> str:
         """Return the mean of a metric ± the standard deviation, and the 95 % confidence interval of the mean."""
-        values = [
-            run.values[metric]
-            for run in self.runs
-            if isinstance(run.values.get(metric), int | float)
-        ]
-        if len(values) < 2:
-            return f"{values[0]:.4g}" if values else "-"
-        center, deviation = mean(values), stdev(values)
-        half = student(len(values) - 1) * deviation / math.sqrt(len(values))
-        digits = (
-            max(1 - math.floor(math.log10(deviation)), 0) if deviation else 4
-        )  # two of the deviation's
-        numbers = [
-            f"{value:.{digits}f}" for value in (center, deviation, center - half, center + half)
-        ]
-        return "{} ± {} ({} to {})".format(*numbers)
+        values = self.values(metric)
+        if not values:
+            return "-"
+        if len(values) == 1:
+            return f"{values[0]:.4g}"
+
+        center = mean(values)
+        deviation = stdev(values)
+        error = deviation / math.sqrt(len(values))
+        half = student(len(values) - 1) * error
+        low = center - half
+        high = center + half
+
+        places = f".{decimals(deviation)}f"
+        spread = f"{center:{places}} ± {deviation:{places}}"
+        interval = f"{low:{places}} to {high:{places}}"
+        return f"{spread} ({interval})"
+
+    def values(self, metric: str) -> list[float]:
+        """Return the values of a metric in the runs that have a number for it."""
+        values = [run.values.get(metric) for run in self.runs]
+        return [value for value in values if isinstance(value, int | float)]
+
+
+def summarize_runs(options: Namespace) -> None:
+    """Print mean, standard deviation and confidence interval of metrics, over seeds and folds."""
+    selected = select(options, options.metric)
+    runs = [run for run in selected if run.status == "finished"]
+    if not runs:
+        raise UserError(f"there is no finished run of these in {shown(options.logs)}")
+
+    metrics = options.metric or usual_metrics(runs)
+    columns = ["experiment", "runs", *metrics]
+    rows = []
+    for group in grouped(runs):
+        count = str(len(group.runs))
+        summaries = [group.summary(metric) for metric in metrics]
+        rows.append([group.label, count, *summaries])
+
+    if options.format == "markdown":
+        print(markdown(columns, rows))
+    elif options.format == "latex":
+        print(latex(columns, rows))
+    else:
+        show(columns, rows, fold=False)
+
+
+def usual_metrics(runs: Iterable[Run]) -> list[str]:
+    """Return the best values of the monitored metrics, and the metrics of the test set."""
+    monitored: dict[str, None] = {}
+    tested: dict[str, None] = {}
+    for run in runs:
+        if run.monitor:
+            monitored[f"best.{run.monitor}"] = None
+        for name in run.last:
+            if name.startswith("test/"):
+                tested[name] = None
+    return [*monitored, *tested]
+
+
+def grouped(runs: Iterable[Run]) -> list[Group]:
+    """Return the experiments: runs of one name whose configurations differ in their seed and fold alone."""
+    names: dict[str, list[Run]] = {}
+    for run in runs:
+        names.setdefault(run.name, []).append(run)
+
+    groups = []
+    for name in sorted(names):
+        experiments: dict[str, list[Run]] = {}
+        keys = varied(names[name], besides=("name", *REPEATED))
+        for run in names[name]:
+            experiments.setdefault(label(run, keys), []).append(run)
+        for own, members in sorted(experiments.items()):
+            groups.append(Group(own, members))
+    return groups
+
+
+def label(run: Run, keys: Sequence[str]) -> str:
+    """Return a run's name, with its values of the keys that tell experiments of this name apart."""
+    own = []
+    for key in keys:
+        value = text(run.values.get(key))
+        own.append(f"{key}={value}")
+    if not own:
+        return run.name
+    return f"{run.name} ({', '.join(own)})"
 
 
 def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]:
     """Return the keys of config.yaml, as on the command line, that are not the same in all runs."""
-    configs = [
-        {key.replace(".init_args", ""): value for key, value in run.config.items()} for run in runs
-    ]
-    keys = {key: None for config in configs for key in config if key not in besides}
-    return [
-        key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)
-    ]
+    configs = [run.plain_config for run in runs]
+    keys: dict[str, None] = {}
+    for config in configs:
+        keys.update(dict.fromkeys(config))
+    return [key for key in keys if key not in besides and differs(key, configs)]
 
 
-def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Return the runs as experiments: those of a name, whose configurations differ in their seed and fold alone."""
-    names: dict[str, list[Run]] = {}
-    for run in runs:
-        names.setdefault(run.directory.parent.name, []).append(run)
-    groups = []
-    for name, there in sorted(names.items()):
-        keys = varied(there, ("name", *REPEATED))
-        labels: dict[str, list[Run]] = {}
-        for run in there:
-            values = ", ".join(f"{key}={text(run.values.get(key))}" for key in keys)
-            labels.setdefault(f"{name} ({values})" if values else name, []).append(run)
-        groups += [Group(label, labels[label]) for label in sorted(labels)]
-    return groups
+def differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the configs have different values of a key."""
+    first = configs[0].get(key)
+    return any(config.get(key) != first for config in configs)
+
+
+def decimals(deviation: float) -> int:
+    """Return with how many decimals a standard deviation has two significant digits."""
+    if not deviation:
+        return 4
+    exponent = math.floor(math.log10(deviation))
+    return max(1 - exponent, 0)
 
 
 def student(freedom: int) -> float:
-    """Return the t within ± which Student's distribution, of so many degrees of freedom, has 95 %."""
-    low, high = 0.0, 13.0  # with one degree it is 12.7
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if share_within(middle, freedom) < 0.95 else (low, middle)
-    return low
-
-
-def share_within(t: float, freedom: int) -> float:
-    """Return which share of Student's distribution lies within ± t: Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    odd, total = freedom % 2 == 1, 0.0
-    term = math.cos(angle) if odd else 1.0
-    for i in range(3 if odd else 2, freedom + 1, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (i - 1) / i
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    """Return the t with 95 % of Student's distribution, of so many degrees of freedom, between -t and t."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return NORMAL

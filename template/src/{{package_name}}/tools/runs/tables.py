@@ -11,66 +11,119 @@ from rich.table import Table
 
 from ..run_files import number, text
 
-LATEX = str.maketrans({character: "\\" + character for character in "&%$#_{}"} | {"±": r"$\pm$"})
+Values = dict[str, Any]
+Row = Sequence[str]
+
+UNLIMITED = 1_000_000  # columns
+LATEX_ESCAPES = {
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "±": r"$\pm$",
+}
 
 
-def show(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: bool = True) -> None:
-    """Print a table, as wide as need be; on a terminal, its cells can be folded to fit."""
+def show(columns: Row, rows: Sequence[Row], fold: bool = True) -> None:
+    """Print a table. On a terminal, `fold` breaks the text of its cells so that a row fits."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in rows or [["no difference"]]:
+    for row in rows:
         table.add_row(*row)
-    width = None if fold and sys.stdout.isatty() else 1_000_000
+    if not rows:
+        table.add_row("no difference")
+
+    fits = fold and sys.stdout.isatty()
+    width = None if fits else UNLIMITED
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, its first column aligned to the left and the others to the right."""
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in (columns, *rows)]
-    cells.insert(1, ["---", *["---:"] * (len(columns) - 1)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+def markdown(columns: Row, rows: Sequence[Row]) -> str:
+    """Return a table in Markdown. The first column is aligned to the left, the others to the right."""
+    numbers = len(columns) - 1
+    alignment = ["---"] + ["---:"] * numbers
+    lines = [markdown_row(row) for row in (columns, alignment, *rows)]
+    return "\n".join(lines)
 
 
-def latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_row(cells: Row) -> str:
+    """Return a row of a table in Markdown."""
+    escaped = [cell.replace("|", r"\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
+
+
+def latex(columns: Row, rows: Sequence[Row]) -> str:
     """Return a table in LaTeX, for the package booktabs."""
-    head, *body = [
-        " & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in (columns, *rows)
+    alignment = "l" + "r" * (len(columns) - 1)
+    lines = [
+        r"\begin{tabular}{" + alignment + "}",
+        r"\toprule",
+        latex_row(columns),
+        r"\midrule",
+        *(latex_row(row) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
     ]
-    start, end = r"\begin{tabular}{l" + "r" * (len(columns) - 1) + "}", r"\end{tabular}"
-    return "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end])
+    return "\n".join(lines)
 
 
-def different(one: dict[str, Any], other: dict[str, Any]) -> list[list[str]]:
-    """Return the keys whose values are not equal, each with both."""
-    return [
-        side_by_side(key, one, other) for key in {**one, **other} if one.get(key) != other.get(key)
-    ]
+def latex_row(cells: Row) -> str:
+    """Return a row of a table in LaTeX."""
+    escapes = str.maketrans(LATEX_ESCAPES)
+    escaped = [cell.translate(escapes) for cell in cells]
+    return " & ".join(escaped) + r" \\"
 
 
-def side_by_side(key: str, *values: dict[str, Any]) -> list[str]:
-    """Return a key and its value in each dictionary."""
-    return [key, *(text(one[key]) if key in one else "-" for one in values)]
+def different(one: Values, other: Values) -> list[list[str]]:
+    """Return a row for each key whose values are not equal."""
+    rows = []
+    for key in one | other:
+        if one.get(key) != other.get(key):
+            rows.append(side_by_side(key, one, other))
+    return rows
+
+
+def side_by_side(key: str, *values: Values) -> list[str]:
+    """Return a row of a key and its value in each dictionary."""
+    row = [key]
+    for dictionary in values:
+        if key in dictionary:
+            row.append(text(dictionary[key]))
+        else:
+            row.append("-")
+    return row
 
 
 def distance(one: Any, other: Any) -> float:
-    """Return how far two metrics are apart; infinity if only one of them is there, or finite."""
+    """Return how far two metrics are apart: infinity if only one of them exists, or is finite."""
     if one == other:
         return 0.0
-    return math.inf if number(one) is None or number(other) is None else abs(one - other)
+    first = number(one)
+    second = number(other)
+    if first is None or second is None:
+        return math.inf
+    return abs(first - second)
 
 
 def rank(value: Any) -> tuple[bool, Any]:
-    """Return what puts numbers in order, and text behind them."""
-    return (False, value) if isinstance(value, int | float) else (True, text(value))
+    """Return a sort key that puts numbers in order, and text behind them."""
+    if isinstance(value, int | float):
+        return False, value
+    return True, text(value)
 
 
 def cell(column: str, value: Any) -> str:
-    """Return a value as the list shows it."""
+    """Return a value as the list of runs shows it."""
     if value is None:
         return "-"
-    if column == "start":
+    if column == "start":  # such as 2026-11-23T18:23:44.123456+00:00
         return text(value)[:16].replace("T", " ")
     if column == "duration":
         return str(timedelta(seconds=round(value)))
-    return f"{value:.6g}" if isinstance(value, float) else text(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return text(value)

@@ -39,7 +39,7 @@ def without_trial_settings(path: Path) -> str:
     config.pop("name", None)
     trainer.pop("enable_model_summary", None)
     trainer.pop("default_root_dir", None)
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def experiment(study: str) -> Path:

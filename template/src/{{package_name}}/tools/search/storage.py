@@ -1,11 +1,12 @@
 """The database that the workers of a study share."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,6 +15,8 @@ from .settings import Search
 
 LONGEST_REASON = 200  # characters of a database's error message
 DATABASE_ERRORS = (ImportError, SQLAlchemyError, StorageInternalError)  # ImportError: no driver
+
+warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the heartbeat
 
 # Lets another worker continue a trial whose worker has died, or whose search was stopped
 hand_on = RetryHeartbeatStaleTrialCallback(max_retry=5)

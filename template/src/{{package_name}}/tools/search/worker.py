@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import fail_stale_trials
 from optuna.trial import Trial, TrialState
 
@@ -28,7 +26,6 @@ from .storage import connect, hand_on
 FAILURES = 3  # in a row, after which a worker gives up
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the heartbeat
 
 
 class Worker:

@@ -1,0 +1,58 @@
+"""`runs list`: a table of runs, or all about them as JSON."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from ...utils.project import shown
+from ..run_files import Run
+from .select import select
+from .summary import varied
+from .tables import cell, show
+
+SHOWN = 100  # rows on a terminal
+FIRST = ("name", "id", "status", "start", "duration", "epochs", "steps")  # columns
+LAST = "commit"
+
+
+def list_runs(options: Namespace) -> None:
+    """Print the runs as a table or as JSON. On a terminal, the table has the first 100 unless --limit is given."""
+    if options.json:
+        summaries = [run.summary for run in select(options, options.metric)]
+        print(json.dumps(summaries, indent=2, ensure_ascii=False))
+        return
+
+    shorten = options.limit is None and sys.stdout.isatty()
+    if shorten:
+        options.limit = SHOWN + 1
+    runs = select(options, options.metric)
+    if not runs:
+        print(f"There is no such run in {shown(options.logs)}")
+        return
+
+    listed = runs[:SHOWN] if shorten else runs
+    columns = [*FIRST, *metric_columns(listed, options.metric)]
+    if options.varied:
+        columns += varied(listed)
+    columns.append(LAST)
+    rows = [[cell(column, run.values.get(column)) for column in columns] for run in listed]
+    show(columns, rows, fold=False)
+    if len(listed) < len(runs):
+        print(f"These are the first {SHOWN}, and there are more: --limit says how many to list")
+
+
+def metric_columns(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+    """Return the columns of the monitored metrics and of others, each with its best value, if a run has one."""
+    columns = []
+    monitored = [run.monitor for run in runs if run.monitor]
+    for metric in unique([*monitored, *metrics]):
+        for column in (f"best.{metric}", metric):
+            if any(column in run.values for run in runs):
+                columns.append(column)
+    return columns
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Return the names without repetitions, in their order."""
+    return list(dict.fromkeys(names))
