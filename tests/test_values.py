@@ -1,6 +1,7 @@
 """What is given comes back: from the command line through config.yaml and `--run` to the same object."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,56 @@ def test_a_checkpoint_with_objects_is_not_called_damaged(project: Path) -> None:
         assert "pathlib" in message and message.endswith("pass --weights_only false")
         output = succeed(project, *command, "--model.lr_scheduler=null", "--weights_only=false")
         assert "damaged" not in output
+
+
+CONFIGURED = """
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .simplenet import SimpleNet
+
+
+class Configured(SimpleNet):
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        cfg: dict[str, Any] | None = None,
+        sizes: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(num_classes, input_shape)
+        Path(os.environ["SEEN"]).write_text(json.dumps({"cfg": cfg, "sizes": sizes}))
+"""
+
+
+def test_options_reach_into_dictionaries_or_say_how(project: Path, tmp_path: Path) -> None:
+    (project / "src" / "my_project" / "models" / "configured.py").write_text(CONFIGURED)
+    net = {
+        "class_path": "my_project.models.configured.Configured",
+        "init_args": {"cfg": {"a": {"b": 1, "c": 0.001}, "d": 1}, "sizes": {"x": 1, "y": 2}},
+    }
+    config = tmp_path / "configured.yaml"
+    config.write_text(json.dumps({"model": {"init_args": {"net": net}}}))
+    arguments = ("fit", *DIGITS, "-c", str(config), "--trainer.fast_dev_run=true")
+    seen = tmp_path / "seen.json"
+
+    def given(*options: str) -> dict[str, Any]:
+        succeed(project, *arguments, *options, SEEN=str(seen))
+        return dict(json.loads(seen.read_text()))
+
+    def refused(*options: str) -> str:
+        return fail(project, *arguments, *options, SEEN=str(seen))
+
+    assert given("--model.net.cfg.d=5", "--model.net.sizes.x=7") == {
+        "cfg": {"a": {"b": 1, "c": 0.001}, "d": 5},
+        "sizes": {"x": 7, "y": 2},
+    }
+    message = refused("--model.net.cfg.a.b=5")
+    problem, option = message.split(", as ")
+    assert problem.startswith("model.net.cfg.a.b is deep within a dictionary, which would lose")
+    assert given(*shlex.split(option))["cfg"] == {"a": {"b": 5, "c": 0.001}, "d": 1}
+    assert refused("--model.net.cfg.a.b.e=5").endswith("--model.net.cfg.a '{b: {e: 5}, c: 0.001}'")
+    assert refused("--model.net.sizes.x=five") == "model.net.sizes.x is five, but must be int"

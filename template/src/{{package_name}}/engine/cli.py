@@ -31,6 +31,7 @@ from .checkpoints import check_checkpoint, find_checkpoint
 from .class_changes import drop_replaced
 from .commit import commit_all
 from .configs import check_order, given, requested_run, without_empty_configs
+from .dictionaries import check_options_in_dictionaries
 from .finders import check_callbacks
 from .finite_weights import FiniteWeights
 from .links import (
@@ -165,6 +166,7 @@ class RunCLI(LightningCLI):
         check_values(config.as_dict(), self.typed)
         check_checkpoint_links(config, self.typed)
         check_directions(config, self.typed)
+        check_options_in_dictionaries(config, self.typed)
 
     def with_first_configs(self, args: Sequence[str]) -> list[str]:
         """Return the options of a sub-command after the default configs, or after that of the run that goes on."""

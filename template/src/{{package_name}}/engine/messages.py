@@ -174,9 +174,19 @@ def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> t
     ] else "this is no file"
 
 
+def of_dictionary(mistake: Mistake) -> bool:
+    """Return whether a key is one of a dictionary, such as dict[str, int], and not of a class."""
+    return any(name.startswith(("dict[", "collections.abc.Mapping[")) for name in mistake.types)
+
+
 def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
     types = readable(mistake.types or [match["type"]])
     of_class = any(is_class(readable_type(name)) for name in mistake.types)
+    if mistake.nested and of_dictionary(mistake):
+        return (
+            mistake.key,
+            f"is {described(mistake.value)}, but must be {readable([match['type']])}",
+        )
     if mistake.nested:
         parent = ".".join(mistake.keys[:-1])
         belongs = f": it belongs to a class, but {parent} names none" if of_class else ""
@@ -351,6 +361,7 @@ def explain_parse_error(
         below
         and mistake.text.startswith("Expected")
         and not any(map(is_class, map(readable_type, mistake.types)))
+        and not of_dictionary(mistake)
     ):
         return f"{below[-1]} is not a known key"
     own = list(options)

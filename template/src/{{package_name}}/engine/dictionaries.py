@@ -1,0 +1,65 @@
+"""Options that reach into a dictionary: one level deep they set a key; deeper, jsonargparse would drop the others.
+
+Read this when such an option is refused.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from ..utils.project import UserError
+from .configs import Given, place_of
+
+
+def check_options_in_dictionaries(config: Namespace, values: Sequence[Given]) -> None:
+    """Raise UserError for an option such as `--model.cfg.a.b`, where `cfg` is a dictionary, not a class.
+
+    Args:
+        config: The configuration of a sub-command.
+        values: What configs and options give.
+    """
+    for position, one in enumerate(values):
+        path = one.key.split(".")
+        depth = depth_in_dictionary(config, path)
+        if one.place or depth < 2:
+            continue
+        top, below = ".".join(path[: 1 - depth]), path[1 - depth :]
+        before = place_of(top, values[:position])
+        whole = with_key(before.value if before else {}, below, one.value)
+        raise UserError(
+            f"{one.key} is deep within a dictionary, which would lose its other keys: "
+            f"give all of {top}, as --{top} '{as_option(whole)}'"
+        )
+
+
+def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
+    """Return a copy of a dictionary in which a nested key has the value that a text of YAML says."""
+    copy = dict(dictionary) if isinstance(dictionary, dict) else {}
+    name, *below = path
+    copy[name] = with_key(copy.get(name), below, text) if below else yaml.safe_load(text)
+    return copy
+
+
+def as_option(dictionary: dict[str, Any]) -> str:
+    """Return a dictionary as YAML on one line, such as {a: 1, b: [2, 3]}."""
+    text = yaml.safe_dump(
+        dictionary, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9
+    )
+    return text.strip()
+
+
+def depth_in_dictionary(config: Any, path: Sequence[str]) -> int:
+    """Return how many parts of a key are keys of a dictionary. A class has a namespace instead, as has a dataclass."""
+    node = config
+    for number, part in enumerate(path):
+        if isinstance(node, list) and node:
+            node = node[-1]  # as --trainer.callbacks.patience means the last callback
+        if isinstance(node, dict):
+            return len(path) - number
+        if not isinstance(node, Namespace):
+            return 0
+        init_args = node.get("init_args")
+        node = init_args.get(part) if isinstance(init_args, Namespace) else node.get(part)
+    return 0
