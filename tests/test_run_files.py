@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DIGITS, Render, run, succeed
+from conftest import DIGITS, Render, fail, run, succeed
 
 QUICK = (
     "--trainer.max_epochs=1",
@@ -163,6 +163,48 @@ def test_a_full_disk_ends_in_a_line_and_leaves_no_half_checkpoint(
         assert not list(logs.rglob("*.part"))
     finally:
         subprocess.run(["umount", str(logs)], check=True)
+
+
+def test_a_read_only_run_is_refused_in_a_line(project: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    if not is_mounted(logs, "2m"):
+        pytest.skip("file systems cannot be mounted here")
+    advice = "is read-only. Copy it to a place that you can write to, and name the copy with --run."
+    try:
+        shutil.copytree(project / "logs", logs, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
+        for command in ("fit", "test"):
+            line = fail(project, command, "--run=e", f"--trainer.default_root_dir={logs}")
+            assert line.endswith(advice)
+    finally:
+        subprocess.run(["umount", str(logs)], check=True)
+
+
+THREAD = """
+import threading
+
+from lightning.pytorch import Callback
+
+
+def write():
+    raise OSError(28, "No space left on device")
+
+
+class Thread(Callback):
+    def on_train_start(self, *args):
+        thread = threading.Thread(target=write, name="writer")
+        thread.start()
+        thread.join()
+        raise OSError(28, "No space left on device")
+"""
+
+
+def test_a_full_disk_for_the_thread_of_a_logger_is_no_traceback(project: Path) -> None:
+    (project / "src" / "my_project" / "callbacks" / "thread.py").write_text(THREAD)
+    callback = "--trainer.callbacks+=my_project.callbacks.thread.Thread"
+    line = fail(project, "fit", *DIGITS, *QUICK, callback, "--name=thread")
+    assert line == "[Errno 28] No space left on device"
 
 
 def test_a_full_temporary_folder_does_not_end_training(project: Path, tmp_path: Path) -> None:

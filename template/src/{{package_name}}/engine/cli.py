@@ -50,7 +50,7 @@ from .progress import LayerSummary, ProgressBar
 from .record import RunRecord
 from .resume import Resume
 from .run_directory import logs_folder
-from .runs import find_run, locked
+from .runs import check_writable, find_run, locked
 from .saved_config import ACTIONS, config_text, forget_actions
 from .secrets import refuse_secrets_of_the_command, refuse_secrets_of_the_model
 from .stopping import StopAtBatchEnd
@@ -242,6 +242,7 @@ class RunCLI(LightningCLI):
         self.directory = run if run and (self.run or not fit) else new
         if not config.trainer.fast_dev_run:  # before a logger begins, or goes on with it
             rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
+            check_writable(self.directory)
             if fit:
                 rank_zero_only(self.held.enter_context)(locked(self.directory))
         config.trainer.default_root_dir = here = str(self.directory)

@@ -4,6 +4,7 @@ It imports no PyTorch, so that a list of runs does not wait for it.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,15 @@ def runs_named(wanted: str, logs: Path) -> list[Path]:
     if wanted != "last":
         runs = [run for run in runs if wanted in (run.name, run.parent.name)]
     return sorted(runs, key=lambda run: run.name, reverse=True)  # ids sort by time
+
+
+def check_writable(run: Path) -> None:
+    """Raise UserError if a run's directory is read-only, before loggers end in tracebacks."""
+    if run.exists() and not os.access(run, os.W_OK):
+        raise UserError(
+            f"{shown(run)} is read-only. Copy it to a place that you can write to, "
+            "and name the copy with --run."
+        )
 
 
 @contextmanager

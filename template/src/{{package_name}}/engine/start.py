@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ INTERRUPTED = 130  # the exit status that shells give to a command stopped by Ct
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     keep_freed_memory()
+    threading.excepthook = print_thread_error
     forget_working_directory()
     try:
         project_root()  # loads .env first, because torch and numpy read thread limits on import
@@ -29,6 +31,15 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # before or after the training, which handles Ctrl-C itself
         sys.exit(INTERRUPTED)
+
+
+def print_thread_error(failure: threading.ExceptHookArgs) -> None:
+    """Print an error of the system, such as a full disk, in a line. A logger that writes in a thread may have one."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
+        return
+    name = failure.thread.name if failure.thread else "a thread"
+    print(f"{name}: {failure.exc_value}", file=sys.stderr)
 
 
 def run_command(args: Sequence[str] | None) -> None:
