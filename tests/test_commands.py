@@ -18,7 +18,7 @@ import conftest
 import pytest
 import torch
 import yaml
-from conftest import DIGITS, Render, Server, fail, git, succeed
+from conftest import DIGITS, Render, Server, fail, git, succeed, sweep
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SHORT = "--trainer.max_epochs=1 --trainer.limit_train_batches=2"
@@ -520,7 +520,7 @@ def test_the_loggers_name_is_the_name(fitted: Path, logger: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "../x", "..", "/tmp/x", "a b", "$(touch x)"])
-@pytest.mark.parametrize("option", ["--name", "--trainer.logger.name"])
+@pytest.mark.parametrize("option", ["--name", *sweep("--trainer.logger.name")])
 def test_a_name_that_is_no_folder_name_is_refused(fitted: Path, name: str, option: str) -> None:
     line = refuse(fitted, "fit", *DIGITS, *QUIET, f"{option}={name}")
     assert line.startswith("name is ") and "letters, digits" in line
@@ -1128,7 +1128,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(
     ), line
 
 
-@pytest.mark.parametrize("where", ["option", "config"])
+@pytest.mark.parametrize("where", ["option", *sweep("config")])
 @pytest.mark.parametrize(
     ("key", "misspelt", "right"),
     [
@@ -1148,7 +1148,7 @@ def test_a_misspelt_class_is_answered_with_the_right_one(
     assert line == f"{key}: {module} has no {name}: did you mean {right}?"
 
 
-@pytest.mark.parametrize("where", ["option", "config"])
+@pytest.mark.parametrize("where", ["option", *sweep("config")])
 @pytest.mark.parametrize("name", ["nothing.Missing", "Missing"])
 @pytest.mark.parametrize(
     "key", ["model", "model.net", "model.optimizer", "model.lr_scheduler", "data", "trainer.logger"]
@@ -1163,7 +1163,7 @@ def test_a_class_that_cannot_be_imported_is_named(
     assert len(line) < 300, line
 
 
-@pytest.mark.parametrize("where", ["option", "config"])
+@pytest.mark.parametrize("where", ["option", *sweep("config")])
 @pytest.mark.parametrize(
     ("key", "base"), [("model", "LightningModule"), ("data", "LightningDataModule")]
 )
@@ -1186,7 +1186,7 @@ def refuse_class(project: Path, folder: Path, where: str, key: str, name: str) -
     return placed(refuse_digits(project, f"fit {mistake}"), where)
 
 
-@pytest.mark.parametrize("where", ["option", "config"])
+@pytest.mark.parametrize("where", ["option", *sweep("config")])
 @pytest.mark.parametrize(
     ("keys", "name", "expected"),
     [
