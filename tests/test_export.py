@@ -195,3 +195,27 @@ def test_mistakes_are_told_in_a_line(warm: Server, project: Path) -> None:
     assert "invalid choice: 'tflite'" in refused(warm, project, "--run=exp1", "--format=tflite")
     succeed(project, "fit", *MLP, *SHORT, "--name=none", "--trainer.enable_checkpointing=false")
     assert "has no best checkpoint" in refused(warm, project, "--run=none")
+
+
+def test_batches_of_different_length_are_told_in_a_line(warm: Server, project: Path) -> None:
+    (project / "src" / "my_project" / "data_modules" / "lengths.py").write_text(
+        "from .digits import DigitsDataModule\n\n\n"
+        "class Cropped:\n"
+        "    def __init__(self, loader):\n"
+        "        self.loader = loader\n\n"
+        "    def __iter__(self):\n"
+        "        for number, (images, labels) in enumerate(self.loader):\n"
+        "            yield images[:, :, number:], labels\n\n\n"
+        "class Lengths(DigitsDataModule):\n"
+        "    def predict_dataloader(self):\n"
+        "        return Cropped(self.test_dataloader())\n"
+    )
+    data = "--data=my_project.data_modules.lengths.Lengths"
+    succeed(project, "fit", *MLP, *SHORT, data, "--name=lengths")
+    for kind in ("onnx", "safetensors"):
+        line = refused(warm, project, "--run=lengths", f"--format={kind}")
+        assert line.startswith(
+            "error: the inputs have the shape (1, 28, 28) in one batch and (1, 27, 28) in another"
+        )
+    assert not list(run_of(project, "lengths").glob(".*"))
+    assert {path.name for path in run_of(project, "lengths").glob("best*")} == set()

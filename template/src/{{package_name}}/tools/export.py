@@ -85,6 +85,7 @@ def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
                 "what can be exported are models of batches that are pairs of tensors: inputs and labels"
             )
         batches.append(batch)
+        check_shapes(batches[0][0], batch[0])
         count += len(batch[0])
         if count >= CHECKED:
             break
@@ -92,6 +93,16 @@ def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
     exported = Exported(cli.model, cli.datamodule, batches[0][1][0]).eval()
     exported.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not declared
     return exported, inputs
+
+
+def check_shapes(first: Tensor, other: Tensor) -> None:
+    """Raise UserError if the samples of two batches have different shapes, as texts that are padded batch by batch."""
+    shapes = [tuple(inputs.shape[1:]) for inputs in (first, other)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"the inputs have the shape {shapes[0]} in one batch and {shapes[1]} in another, but the exported model "
+            "takes one shape: have the data module's predict_dataloader pad all to one length"
+        )
 
 
 def export_onnx(
