@@ -127,11 +127,11 @@ def follow(project: Path, page: str) -> int:
     """Do what a page says: write its files, and run its commands. Return how many commands there were."""
     count = 0
     for language, code in blocks(page):
-        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344-518074a3)", code) or [
+        for name in re.findall(r"logs/(\w+)/(?:<run id>|20261123-182344Z-518074a3)", code) or [
             "exp1"
         ]:
             ids = sorted(path.name for path in project.glob(f"logs/{name}/*"))
-            code = re.sub("<run id>|20261123-182344-518074a3", ids[0] if ids else "", code)
+            code = re.sub("<run id>|20261123-182344Z-518074a3", ids[0] if ids else "", code)
         if write(project, language, code):
             continue
         if language == "python":

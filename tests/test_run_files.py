@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,39 @@ def test_a_test_after_fit_that_ends_badly_leaves_a_finished_training(
     succeed(project, "test", "--run=t", TROUBLE="")
     record = json.loads((found / "run.json").read_text())
     assert [command["status"] for command in record["commands"]][1:] == ["finished"]
+
+
+EAST = "AAA-14"  # as POSIX has it: 14 hours before UTC
+WEST = "BBB+11"  # 11 hours after it
+LAST = """
+from pathlib import Path
+
+from my_project.engine.runs import find_run
+
+print(find_run("last", Path("logs")))
+"""
+
+
+def in_zone(project: Path, zone: str, *args: str) -> str:
+    """Run Python in a time zone. A server would have its own."""
+    env = {**os.environ, "TZ": zone, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *args]
+    done = subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_newest_run_is_the_last_one_in_every_time_zone(project: Path) -> None:
+    """Also beside a run of an earlier release, whose id has the local time."""
+    shutil.rmtree(project / "logs" / "e")
+    for name, zone in (("first", EAST), ("second", WEST)):
+        options = (*DIGITS, *QUICK, f"--name={name}", "--trainer.logger=false")
+        in_zone(project, zone, "src/main.py", "fit", *options)
+    (first,) = project.glob("logs/first/*")
+    (second,) = project.glob("logs/second/*")
+    newest = str(second.relative_to(project))
+    assert in_zone(project, WEST, "-c", LAST) == in_zone(project, EAST, "-c", LAST) == newest
+
+    start = datetime.strptime(first.name[:15], "%Y%m%d-%H%M%S") + timedelta(hours=14)
+    old = first.rename(first.with_name(f"{start:%Y%m%d-%H%M%S}-518074a3"))
+    assert old.name > second.name
+    assert in_zone(project, EAST, "-c", LAST) == newest

@@ -8,10 +8,8 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Literal, Self
 
 import torch
@@ -50,7 +48,7 @@ from .progress import LayerSummary, ProgressBar
 from .record import RunRecord
 from .resume import Resume
 from .run_directory import logs_folder
-from .runs import check_writable, find_run, locked
+from .runs import check_writable, find_run, locked, new_id
 from .saved_config import ACTIONS, config_text, forget_actions
 from .secrets import refuse_secrets_of_the_command, refuse_secrets_of_the_model
 from .stopping import StopAtBatchEnd
@@ -236,10 +234,7 @@ class RunCLI(LightningCLI):
             rank_zero_info(
                 f"Checkpoint: {shown(config.ckpt_path) if config.ckpt_path else 'none yet, it starts anew'}"
             )
-        new = (
-            logs / name / f"{datetime.now():%Y%m%d-%H%M%S-%f}{token_hex(1)}"
-        )  # sorts by time, and is unique
-        self.directory = run if run and (self.run or not fit) else new
+        self.directory = run if run and (self.run or not fit) else logs / name / new_id()
         if not config.trainer.fast_dev_run:  # before a logger begins, or goes on with it
             rank_zero_only(self.directory.mkdir)(parents=True, exist_ok=True)
             check_writable(self.directory)

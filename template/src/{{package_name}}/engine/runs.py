@@ -5,14 +5,39 @@ It imports no PyTorch, so that a list of runs does not wait for it.
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ..utils.project import UserError, shown
+
+# Such as 20261123-182344-518074a3, an id of an earlier release, whose time is local
+LOCAL_ID = re.compile(r"(?P<time>\d{8}-\d{6})-(?P<rest>\w+)")
+
+
+def new_id() -> str:
+    """Return the id of a run that starts now: the time in UTC, to the microsecond, and two random digits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%SZ-%f}{token_hex(1)}"
+
+
+def by_start(run: Path) -> str:
+    """Return a sort key for the directories of runs, by the time in their ids.
+
+    The time of an id of an earlier release is taken as the local time of this machine.
+    """
+    local = LOCAL_ID.fullmatch(run.name)
+    if not local:
+        return run.name
+    with suppress(ValueError, OverflowError):  # digits that are no time
+        start = datetime.strptime(local["time"], "%Y%m%d-%H%M%S").astimezone(UTC)
+        return f"{start:%Y%m%d-%H%M%SZ}-{local['rest']}"
+    return run.name
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -54,7 +79,7 @@ def runs_named(wanted: str, logs: Path) -> list[Path]:
     runs = [path.parent for path in logs.glob("*/*/config.yaml")]
     if wanted != "last":
         runs = [run for run in runs if wanted in (run.name, run.parent.name)]
-    return sorted(runs, key=lambda run: run.name, reverse=True)  # ids sort by time
+    return sorted(runs, key=by_start, reverse=True)
 
 
 def check_writable(run: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class CometLogger(loggers.CometLogger):
     def __init__(self, save_dir: str, online: bool = True, **kwargs: Any) -> None:
         directory = Path(save_dir).absolute()
         # a folder for each: a seed gives all archives the same name, and a later one would replace the earlier
-        archives = directory / "comet" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+        archives = directory / "comet" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         if not online:  # with online=False, Lightning records nothing (its issue #21617)
             os.environ["COMET_START_ONLINE"] = "false"
             rank_zero_only(archives.mkdir)(parents=True)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ...engine.git import complaint, run_git
+from ...engine.runs import by_start
 from ...utils.project import UserError, project_root, shown
 from ..options import stop_like_ctrl_c
 from ..run_files import Run, sub_command, text
@@ -78,7 +79,7 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
         config = str(run.directory / "config.yaml")
         call(project, "fit", "-c", config, *start, f"--trainer.default_root_dir={logs}")
         records = logs.glob("*/*/run.json")
-        newest = max(records, key=lambda path: path.parent.name).parent  # ids sort by time
+        newest = max((path.parent for path in records), key=by_start)
         if "validate" in verbs:
             call(project, "validate", "--run", str(newest))
         missing = run.metrics.keys() - Run(newest).metrics.keys()

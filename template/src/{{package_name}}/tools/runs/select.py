@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ...engine.runs import find_run
+from ...engine.runs import by_start, find_run
 from ...utils.project import UserError
 from ..run_files import Run, matches
 from .tables import rank
@@ -73,7 +73,7 @@ def all_runs(logs: Path) -> list[Run]:
     for name in RUN_FILES:
         for path in logs.glob(f"*/*/{name}"):
             directories.add(path.parent)
-    newest_first = sorted(directories, key=lambda path: path.name, reverse=True)
+    newest_first = sorted(directories, key=by_start, reverse=True)
     return [Run(path) for path in newest_first]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from ...engine.runs import by_start
 from ...utils.project import UserError, shown
 from ..run_files import Run, text
 from .select import select
@@ -30,7 +31,7 @@ class Group:
     def __init__(self, label: str, runs: Iterable[Run]) -> None:
         self.label = label
         newest: dict[tuple[str, ...], Run] = {}
-        for run in sorted(runs, key=lambda run: run.directory.name):  # ids sort by time
+        for run in sorted(runs, key=lambda run: by_start(run.directory)):
             seed_and_fold = tuple(text(run.values.get(key)) for key in REPEATED)
             newest[seed_and_fold] = run
         self.runs = list(newest.values())
