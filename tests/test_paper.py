@@ -159,9 +159,12 @@ def test_a_run_that_was_killed_and_one_without_a_finite_result_have_a_card(
     }
     record |= {"start": killed["start"], "end": None, "commands": [killed, later, tested]}
     path.write_text(json.dumps(record | {"metrics": {"test/loss": None, "test/acc": 0.5}}))
+    config = path.with_name("config.yaml")
+    config.write_text(re.sub("(?m)^seed_everything: .*", "seed_everything: 0", config.read_text()))
     done = warm.run(project, *CARD, cwd=project / "src")
     assert done.returncode == 0, done.stderr
     card = (project / "MODEL_CARD.md").read_text()
+    assert "| Seed | 0 |" in card
     assert "| test/loss | not finite |" in card and "| Trained | 2026-11-23, in 0:01:30 h |" in card
 
 

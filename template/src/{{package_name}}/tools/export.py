@@ -3,8 +3,8 @@
 import json
 import logging
 import os
-import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,101 +14,189 @@ from torch import Tensor, nn
 
 from ..cli import CLI
 from ..engine.import_path import forget_working_directory
-from ..engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
 from ..utils.project import UserError, shown
-from .options import PACKAGE, Parser, tolerance
+from .options import RUN_HELP, add_logs_option, command_parser, mistakes_end_in_a_line, tolerance
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 CHECKED = 256  # samples of the test set, at most
-HERE = (
-    "accelerator=cpu",
-    "devices=1",
-    "num_nodes=1",
-    "strategy=auto",
-    "precision=32-true",
-    "fast_dev_run=1",
-)
 ANY_SIZE = {"inputs": {0: torch.export.Dim.DYNAMIC}}  # of a batch
-QUIET = (
-    "callbacks=null",
-    "enable_progress_bar=false",
-    "enable_model_summary=false",
-    "logger=false",
-    "profiler=null",
+
+# Options of the trainer, whatever hardware the run was trained on
+ON_THIS_CPU = (
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.num_nodes=1",
+    "--trainer.strategy=auto",
+    "--trainer.precision=32-true",
+    "--trainer.fast_dev_run=1",
 )
+QUIET = (
+    "--trainer.callbacks=null",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.logger=false",
+    "--trainer.profiler=null",
+)
+# Their messages are about training, or about the libraries themselves
+NOISY_LOGGERS = ("lightning.pytorch", "lightning.fabric", "torch.onnx")
 
 Outputs = dict[str, Tensor]
 Predict = Callable[[Tensor], Outputs]
+Metadata = dict[str, str]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    forget_working_directory()
+    with mistakes_end_in_a_line():
+        options = parse(args)
+        run = find_run(options.run, chosen_folder(options.logs))
+        path = options.output or run / f"{options.checkpoint}{SUFFIXES[options.format]}"
+        export(run, options.checkpoint, options.format, path, options.tolerance)
+
+
+def parse(arguments: Sequence[str] | None) -> Namespace:
+    """Return the options of the command line."""
+    parser = command_parser("export", description=__doc__)
+    parser.add_argument("--run", default="last", help=RUN_HELP)
+    add_logs_option(parser)
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="best, if left out"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
+    parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
+    parser.add_argument(
+        "--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4"
+    )
+    return parser.parse_args(arguments)
 
 
 class Exported(nn.Module):
-    """What is exported: from what the data set holds, such as pixels as uint8, to what `predict_step` returns.
+    """The exported module. It maps samples of the dataset, such as uint8 pixels, to the output of `predict_step`.
 
     Args:
         model: The module.
-        data: The data module, whose `on_after_batch_transfer` prepares a batch: it normalises images.
-        label: A label, which completes a batch; the predictions do not depend on it.
+        data: The data module. Its `on_after_batch_transfer` prepares a batch, for instance normalises images.
+        label: A label that completes a batch. Predictions do not depend on it.
     """
 
     label: Tensor
 
     def __init__(self, model: nn.Module, data: Any, label: Tensor) -> None:
         super().__init__()
-        self.model, self.data = model, data
+        self.model = model
+        self.data = data
         self.register_buffer("label", label.clone(), persistent=False)
 
     def forward(self, inputs: Tensor) -> Outputs:
         """Return the predictions by name, each of shape (N, ...), for inputs of shape (N, *input_shape)."""
         labels = self.label.expand(inputs.shape[0], *self.label.shape)
         batch = self.data.on_after_batch_transfer((inputs, labels), 0)
-        return cast("Outputs", cast("Any", self.model).predict_step(batch, 0))
+        model = cast("Any", self.model)
+        return cast("Outputs", model.predict_step(batch, 0))
+
+
+def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
+    """Write the file; raise UserError, and write none, if it predicts otherwise than the model."""
+    exported, inputs = load(run, checkpoint)
+    classes = json.dumps(class_names(exported.data), ensure_ascii=False)
+    metadata = {"classes": classes, "run": "/".join(run.parts[-2:])}
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}{SUFFIXES[kind]}")  # torch.export needs its own suffix
+    try:
+        # eager, because compiled code of the training cannot be exported
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            predict = FORMATS[kind](exported, inputs, part, metadata)
+            largest = check(exported, predict, inputs, tolerance)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"Largest difference of {len(inputs)} samples: {largest:.1e}")
+    print(f"Exported: {shown(path)}")
 
 
 def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
-    """Return what a run's model is exported as, and inputs from its test set; raise UserError if it has none such."""
-    for name in (
-        "lightning.pytorch",
-        "lightning.fabric",
-        "torch.onnx",
-    ):  # what they say is about training, and others
+    """Return the module to export, and inputs from the test set."""
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint")
-    options = [f"--trainer.{option}" for option in (*HERE, *QUIET)]
-    cli = CLI(["predict", f"--run={run}", f"--ckpt_path={checkpoint}", *options])
-    batches, count = [], 0
-    for batch in cli.datamodule.predict_dataloader():
-        if not isinstance(batch, tuple | list) or not all(
-            isinstance(part, Tensor) for part in batch[:2]
-        ):
-            raise UserError(
-                "what can be exported are models of batches that are pairs of tensors: inputs and labels"
-            )
-        batches.append(batch)
-        check_shapes(batches[0][0], batch[0])
-        count += len(batch[0])
-        if count >= CHECKED:
-            break
-    inputs = torch.cat([batch[0] for batch in batches])[:CHECKED]
-    exported = Exported(cli.model, cli.datamodule, batches[0][1][0]).eval()
+    command = ["predict", f"--run={run}", f"--ckpt_path={checkpoint}"]
+    cli = CLI([*command, *ON_THIS_CPU, *QUIET])
+    inputs, label = test_samples(cli.datamodule)
+    exported = Exported(cli.model, cli.datamodule, label).eval()
     exported.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not declared
     return exported, inputs
 
 
+def test_samples(data: Any) -> tuple[Tensor, Tensor]:
+    """Return inputs from the test set, and one label; raise UserError if batches are no pairs of tensors."""
+    inputs: list[Tensor] = []
+    labels: list[Tensor] = []
+    count = 0
+    for batch in data.predict_dataloader():
+        if not is_pair(batch):
+            exportable = "batches that are pairs of tensors: inputs and labels"
+            raise UserError(f"what can be exported are models of {exportable}")
+        inputs.append(batch[0])
+        check_shapes(inputs[0], batch[0])
+        labels.append(batch[1])
+        count += len(batch[0])
+        if count >= CHECKED:
+            break
+    return torch.cat(inputs)[:CHECKED], labels[0][0]
+
+
 def check_shapes(first: Tensor, other: Tensor) -> None:
-    """Raise UserError if the samples of two batches have different shapes, as texts that are padded batch by batch."""
-    shapes = [tuple(inputs.shape[1:]) for inputs in (first, other)]
-    if shapes[0] != shapes[1]:
-        raise UserError(
-            f"the inputs have the shape {shapes[0]} in one batch and {shapes[1]} in another, but the exported model "
-            "takes one shape: have the data module's predict_dataloader pad all to one length"
-        )
+    """Raise UserError if the samples of two batches have different shapes, such as texts padded batch by batch."""
+    one = tuple(first.shape[1:])
+    another = tuple(other.shape[1:])
+    if one != another:
+        problem = f"the inputs have the shape {one} in one batch and {another} in another"
+        advice = "have the data module's predict_dataloader pad all to one length"
+        raise UserError(f"{problem}, but the exported model takes one shape: {advice}")
 
 
-def export_onnx(
-    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
-) -> Predict:
-    """Write an ONNX file, and return what ONNX Runtime makes of it."""
+def is_pair(batch: Any) -> bool:
+    """Return whether a batch begins with two tensors."""
+    if not isinstance(batch, tuple | list):
+        return False
+    return all(isinstance(part, Tensor) for part in batch[:2])
+
+
+def class_names(data: Any) -> list[str]:
+    """Return the names of the classes, or their numbers. There are none for a regression."""
+    numbers = range(getattr(data, "num_classes", 0))
+    return [str(name) for name in getattr(data, "classes", numbers)]
+
+
+def check(exported: Exported, predict: Predict, inputs: Tensor, tolerance: float) -> float:
+    """Return how far predictions of the file and the model are apart; raise UserError if that is too far."""
+    apart = 0.0
+    for size in (1, 2, len(inputs)):
+        batch = inputs[:size]
+        apart = difference(exported(batch), predict(batch))
+        if not apart <= tolerance:  # NaN is not either
+            problem = f"the exported model differs by {apart:.1e}"
+            raise UserError(f"{problem}, more than --tolerance {tolerance:g}")
+    return apart
+
+
+def difference(expected: Outputs, found: Outputs) -> float:
+    """Return the largest difference of two numbers, as a share of the output's largest number if that is over 1."""
+    differences = [torch.zeros(())]
+    for name, value in expected.items():
+        if value.is_floating_point():
+            scale = value.abs().max().clamp(min=1)
+            largest = (found[name] - value).abs().max()
+            differences.append(largest / scale)
+    return torch.stack(differences).max().item()
+
+
+def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+    """Write an ONNX file; return a function that predicts with ONNX Runtime."""
     from onnxruntime import InferenceSession
 
     names = list(exported(inputs))
@@ -124,101 +212,35 @@ def export_onnx(
     program.save(path)
     session = InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(inputs: Tensor) -> Outputs:
-        found = session.run(names, {"inputs": inputs.numpy()})
-        return {name: torch.from_numpy(value) for name, value in zip(names, found, strict=True)}
+    def predict(inputs: Tensor) -> Outputs:
+        arrays = session.run(names, {"inputs": inputs.numpy()})
+        tensors = [torch.from_numpy(array) for array in arrays]
+        return dict(zip(names, tensors, strict=True))
 
-    return run
+    return predict
 
 
-def export_program(
-    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
-) -> Predict:
-    """Write a program of torch.export, and return it as it is read again."""
+def export_program(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+    """Write a program of torch.export; return it as it is read again."""
     program = torch.export.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, strict=False)
     torch.export.save(program, path, extra_files=metadata)
     return torch.export.load(path).module()
 
 
-def export_weights(
-    exported: Exported, inputs: Tensor, path: Path, metadata: dict[str, str]
-) -> Predict:
-    """Write the weights alone, by their names in the module, and return the module with them."""
+def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+    """Write the weights alone, by their names in the module; return a function that predicts with them."""
     from safetensors.torch import load_file, save
 
-    # a copy of each: the format knows no memory that weights share
-    copies = {
-        name: value.clone().contiguous() for name, value in exported.model.state_dict().items()
-    }
+    copies = {}
+    for name, value in exported.model.state_dict().items():
+        copies[name] = value.clone().contiguous()  # the format has no memory that weights share
     path.write_bytes(save(copies, metadata))
     weights = {f"model.{name}": value for name, value in load_file(path).items()}
-    return lambda inputs: cast("Outputs", torch.func.functional_call(exported, weights, (inputs,)))
+
+    def predict(inputs: Tensor) -> Outputs:
+        return cast("Outputs", torch.func.functional_call(exported, weights, (inputs,)))
+
+    return predict
 
 
 FORMATS = {"onnx": export_onnx, "torch_export": export_program, "safetensors": export_weights}
-
-
-def difference(expected: Outputs, found: Outputs) -> float:
-    """Return how far numbers are apart at most, as a share of the largest one of an output if that is over 1."""
-    apart = [torch.zeros(())]
-    for name, value in expected.items():
-        if value.is_floating_point():
-            apart.append((found[name] - value).abs().max() / value.abs().max().clamp(min=1))
-    return torch.stack(apart).max().item()
-
-
-def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
-    """Write the file if what it holds predicts as the model does; raise UserError if not."""
-    exported, inputs = load(run, checkpoint)
-    classes = [
-        str(name)
-        for name in getattr(
-            exported.data, "classes", range(getattr(exported.data, "num_classes", 0))
-        )
-    ]
-    metadata = {"classes": json.dumps(classes, ensure_ascii=False), "run": "/".join(run.parts[-2:])}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}{SUFFIXES[kind]}")  # torch.export asks for its own suffix
-    try:
-        with (
-            torch.no_grad(),
-            torch.compiler.set_stance("force_eager"),
-        ):  # also if it was trained as a compiled one
-            run_again = FORMATS[kind](exported, inputs, part, metadata)
-            for size in (1, 2, len(inputs)):
-                apart = difference(exported(inputs[:size]), run_again(inputs[:size]))
-                if not apart <= tolerance:  # NaN is not either
-                    raise UserError(
-                        f"the exported model differs by {apart:.1e}, more than --tolerance {tolerance:g}"
-                    )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    print(f"Largest difference of {len(inputs)} samples: {apart:.1e}\nExported: {shown(path)}")
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
-    forget_working_directory()
-    parser = Parser(f"python -m {PACKAGE}.export", allow_abbrev=False, description=__doc__)
-    parser.add_argument(
-        "--run", default="last", help="<directory|id|name|last>, as --run of the other commands"
-    )
-    parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="best, if left out"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
-    parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
-    parser.add_argument(
-        "--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4"
-    )
-    try:
-        given = parser.parse_args(args)
-        run = find_run(given.run, chosen_folder(given.logs))
-        path = given.output or run / f"{given.checkpoint}{SUFFIXES[given.format]}"
-        export(run, given.checkpoint, given.format, path, given.tolerance)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -1,9 +1,9 @@
 """Write a model card from what a run has recorded: `python -m <package>.model_card --run exp1`."""
 
 import hashlib
-import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import yaml
 
 from ..engine.checkpoints import find_checkpoint
 from ..engine.import_path import forget_working_directory
-from ..engine.run_directory import OPTION, OPTION_HELP, chosen_folder
+from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
 from ..utils.project import UserError, project_root, shown, write
-from .options import PACKAGE, Parser
+from .options import RUN_HELP, add_logs_option, command_parser, mistakes_end_in_a_line
 from .run_files import Run
 
-# The head is for the Hugging Face Hub. What is in italics, no run can know.
+# The head is for the Hugging Face Hub. No run can know the sentences in italics.
 CARD = """---
 license: {license}
 tags: [pytorch, lightning]
@@ -48,112 +48,181 @@ from {module} import {model}
 module = {model}.load_from_checkpoint("best.ckpt")
 ```
 """
-
-
 SOFTWARE = {"python": "Python", "torch": "PyTorch", "lightning": "Lightning"}
+# What `license` in pyproject.toml begins with if it is no identifier of SPDX, the list that the Hub takes
+OTHER_LICENCES = ("{", "LicenseRef")
 
-
-def table(rows: Iterable[tuple[str, Any]]) -> str:
-    """Return a Markdown table of two columns, without the rows whose value is not known."""
-    cells = [
-        (name, str(value).replace("|", r"\|").replace("\n", " ")) for name, value in rows if value
-    ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells)])
-
-
-def origin(
-    run: Path, record: dict[str, Any], config: dict[str, Any], checkpoint: Path
-) -> dict[str, Any]:
-    """Return what the results come from."""
-    net = config["model"].get("init_args", {}).get("net")
-    network = net.get("class_path") if isinstance(net, dict) else net
-    took = timedelta(seconds=int(Run(run).duration or 0))
-    code = record.get("git") or {}
-    commands = record.get("commands", [])
-    commit = (
-        f"{code['commit']}{', changed as code.patch says' * bool(code['dirty'])}"
-        if code.get("commit")
-        else ""
-    )
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    files = (f"{name} (SHA-256 {value})" for name, value in (record.get("data") or {}).items())
-    return {
-        "Run": "/".join(run.parts[-2:]),
-        "Commit": commit,
-        "Command": f"`python src/main.py {commands[0]['command']}`" if commands else "",
-        "Seed": config.get("seed_everything"),
-        "Data": f"`{config['data']['class_path']}`",
-        "Files": ", ".join(files),
-        "Module": f"`{config['model']['class_path']}`",
-        "Network": f"`{network}`" if network else "",
-        "Checkpoint": f"best.ckpt (SHA-256 {digest})",
-        "Trained": f"{record.get('start', '')[:10]}{f', in {took} h' * bool(took)}",
-        "Hardware": hardware(record),
-        "Software": ", ".join(
-            f"{name} {record[key]}" for key, name in SOFTWARE.items() if record.get(key)
-        ),
-    }
-
-
-def hardware(record: dict[str, Any]) -> str:
-    """Return the GPUs, or the cores if there are none, as far as the record has them."""
-    gpus, cores = record.get("gpus"), record.get("cores")
-    if gpus:
-        return ", ".join(gpus)
-    return f"{cores} cores, {record.get('processor')}" if cores else ""
-
-
-def card(run: Path) -> str:
-    """Return the model card of a run; raise UserError if it has not been tested, or has no checkpoint."""
-    record = Run(run).record
-    tested = {
-        name: value for name, value in record.get("metrics", {}).items() if name.startswith("test/")
-    }
-    checkpoint = find_checkpoint(run, "best")
-    if not tested or not checkpoint:
-        raise UserError(f"{shown(run)} was not tested: python src/main.py test --run {run.name}")
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    project = tomllib.loads((project_root() / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
-    licence = str(project.get("license", "other"))  # in its SPDX form
-    module, _, model = config["model"]["class_path"].rpartition(".")
-    return CARD.format(
-        license="other" if licence.startswith(("{", "LicenseRef")) else licence.lower(),
-        name=project["name"],
-        description=project.get("description", ""),
-        metrics=table(
-            (name, "not finite" if value is None else f"{value:.4g}")
-            for name, value in tested.items()
-        ),
-        origin=table(origin(run, record, config, checkpoint).items()),
-        module=module,
-        model=model,
-    )
+Values = dict[str, Any]
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
-    parser = Parser(f"python -m {PACKAGE}.model_card", allow_abbrev=False, description=__doc__)
-    parser.add_argument(
-        "--run", default="last", help="<directory|id|name|last>, as --run of the other commands"
-    )
-    parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
+    with mistakes_end_in_a_line():
+        options = parse(args)
+        path = options.output or project_root() / "MODEL_CARD.md"
+        if path.exists():
+            advice = "remove it, or name another file with --output"
+            raise UserError(f"{shown(path)} is there already: {advice}")
+        run = find_run(options.run, chosen_folder(options.logs))
+        write(path, card(run))
+        print(f"Model card: {shown(path)}")
+
+
+def parse(arguments: Sequence[str] | None) -> Namespace:
+    """Return the options of the command line."""
+    parser = command_parser("model_card", description=__doc__)
+    parser.add_argument("--run", default="last", help=RUN_HELP)
+    add_logs_option(parser)
     parser.add_argument(
         "--output", type=Path, help="the file; MODEL_CARD.md of the project, if left out"
     )
-    try:
-        given = parser.parse_args(args)
-        path = given.output or project_root() / "MODEL_CARD.md"
-        if path.exists():
-            raise UserError(
-                f"{shown(path)} is there already: remove it, or name another file with --output"
-            )
-        write(path, card(find_run(given.run, chosen_folder(given.logs))))
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    print(f"Model card: {shown(path)}")
+    return parser.parse_args(arguments)
+
+
+def card(run: Path) -> str:
+    """Return the model card of a run; raise UserError if it has not been tested, or has no checkpoint."""
+    record = Run(run).record
+    results = test_results(record)
+    checkpoint = find_checkpoint(run, "best")
+    if not results or not checkpoint:
+        advice = f"python src/main.py test --run {run.name}"
+        raise UserError(f"{shown(run)} was not tested: {advice}")
+
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    origin = {
+        "Run": "/".join(run.parts[-2:]),
+        **code_and_data(record, config),
+        "Module": code(config["model"]["class_path"]),
+        "Network": code(network(config)),
+        "Checkpoint": f"best.ckpt (SHA-256 {digest(checkpoint)})",
+        "Trained": trained(run, record),
+        "Hardware": hardware(record),
+        "Software": software(record),
+    }
+    project = project_metadata()
+    module, _, model = config["model"]["class_path"].rpartition(".")
+    return CARD.format(
+        license=licence(project),
+        name=project["name"],
+        description=project.get("description", ""),
+        metrics=table(results),
+        origin=table(origin),
+        module=module,
+        model=model,
+    )
+
+
+def test_results(record: Values) -> dict[str, str]:
+    """Return the metrics of the test set, as text."""
+    results = {}
+    for name, value in record.get("metrics", {}).items():
+        if name.startswith("test/"):
+            results[name] = "not finite" if value is None else f"{value:.4g}"
+    return results
+
+
+def code_and_data(record: Values, config: Values) -> Values:
+    """Return from which code, command and data a run comes."""
+    command = ""
+    commands = record.get("commands", [])
+    if commands:
+        command = code(f"python src/main.py {commands[0]['command']}")
+    hashes = record.get("data") or {}
+    files = [f"{name} (SHA-256 {value})" for name, value in hashes.items()]
+    return {
+        "Commit": commit(record),
+        "Command": command,
+        "Seed": seed(config),
+        "Data": code(config["data"]["class_path"]),
+        "Files": ", ".join(files),
+    }
+
+
+def seed(config: Values) -> str:
+    """Return the seed, empty if there was none. 0 is a seed."""
+    value = config.get("seed_everything")
+    if value is None or value is False:
+        return ""
+    return str(value)
+
+
+def commit(record: Values) -> str:
+    """Return the commit, empty if there is none."""
+    git = record.get("git") or {}
+    if not git.get("commit"):
+        return ""
+    if git["dirty"]:
+        return f"{git['commit']}, changed as code.patch says"
+    return str(git["commit"])
+
+
+def network(config: Values) -> str:
+    """Return the class of the network, empty if the module has none."""
+    net = config["model"].get("init_args", {}).get("net")
+    if isinstance(net, dict):
+        net = net.get("class_path")
+    return str(net or "")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trained(run: Path, record: Values) -> str:
+    """Return when a run was trained, and how long that took."""
+    day = str(record.get("start", ""))[:10]
+    took = timedelta(seconds=int(Run(run).duration or 0))
+    if not took:
+        return day
+    return f"{day}, in {took} h"
+
+
+def hardware(record: Values) -> str:
+    """Return the GPUs, or the cores if there are none, as far as the record has them."""
+    if record.get("gpus"):
+        return ", ".join(record["gpus"])
+    if record.get("cores"):
+        return f"{record['cores']} cores, {record.get('processor')}"
+    return ""
+
+
+def software(record: Values) -> str:
+    """Return the versions that the record has."""
+    versions = []
+    for key, name in SOFTWARE.items():
+        if record.get(key):
+            versions.append(f"{name} {record[key]}")
+    return ", ".join(versions)
+
+
+def project_metadata() -> Values:
+    """Return the table `project` of pyproject.toml."""
+    text = (project_root() / "pyproject.toml").read_text(encoding="utf-8")
+    project: Values = tomllib.loads(text)["project"]
+    return project
+
+
+def licence(project: Values) -> str:
+    """Return the licence as the Hub names it."""
+    name = str(project.get("license", "other"))
+    if name.startswith(OTHER_LICENCES):
+        return "other"
+    return name.lower()
+
+
+def code(text: str) -> str:
+    """Return a text as code in Markdown; an empty one stays empty."""
+    return f"`{text}`" if text else ""
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Return a Markdown table of two columns, without the rows whose value is not known."""
+    lines = ["| | |", "|---|---|"]
+    for name, value in rows.items():
+        if value:
+            cell = str(value).replace("|", r"\|").replace("\n", " ")
+            lines.append(f"| {name} | {cell} |")
+    return "\n".join(lines)
