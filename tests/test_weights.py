@@ -151,3 +151,36 @@ def test_training_that_has_diverged_is_no_success(project: Path) -> None:
     assert "train/own_loss is nan in epoch 0" in succeed(
         project, "fit", *options, "--trainer.max_epochs=1", "--name=loss", LOSS="1"
     )
+
+
+def test_until_its_first_update_an_average_is_the_weights_of_the_training(project: Path) -> None:
+    """A callback of Lightning's validates and saves the random weights from the start instead."""
+    options = (*DIGITS, *QUICK, "--model.lr_scheduler=null", "--test_after_fit=true")
+    average = ("--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.5")
+
+    def results(name: str) -> tuple[str, dict[str, torch.Tensor]]:
+        (directory,) = project.glob(f"logs/{name}/*")
+        last = torch.load(directory / "checkpoints" / "last.ckpt")
+        state = {key: value for key, value in last["state_dict"].items() if key.startswith("net.")}
+        return (directory / "metrics.csv").read_text(), state
+
+    def delayed(name: str, steps: int, *more: str) -> None:
+        start = f"--trainer.callbacks.update_starting_at_step={steps}"
+        succeed(project, "fit", *options, *average, start, f"--name={name}", *more)
+
+    succeed(project, "fit", *options, "--name=plain")
+    delayed("later", 1000)
+    delayed("in-time", 12)
+    metrics, weights = results("plain")
+    assert results("later")[0] == metrics
+    for key, value in results("later")[1].items():
+        assert torch.equal(value, weights[key]), key
+    assert accuracy(project, "later") == accuracy(project, "plain")
+    assert results("in-time")[0].splitlines()[:2] == metrics.splitlines()[:2]
+    assert results("in-time")[0] != metrics, "from its first update on, the average counts"
+
+    delayed("resumed", 12, "--trainer.max_epochs=1")
+    succeed(project, "fit", "--run=resumed", "--trainer.max_epochs=2")
+    assert results("resumed")[0] == results("in-time")[0]
+    for key, value in results("in-time")[1].items():
+        assert torch.equal(results("resumed")[1][key], value), key

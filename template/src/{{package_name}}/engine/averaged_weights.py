@@ -1,8 +1,14 @@
-"""Weight averaging belongs to training. An evaluation measures the weights that the checkpoint names."""
+"""Weight averaging belongs to training. An evaluation measures the weights that the checkpoint names.
+
+Read this when weights differ between a validation, a checkpoint and a test with WeightAveraging (EMA).
+"""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any, cast
 
-from lightning.pytorch import Callback
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 
@@ -13,3 +19,77 @@ def without_averaging(callbacks: Sequence[Callback]) -> list[Callback]:
     would load the weights of the last step in their place. The test would measure other weights than it names.
     """
     return [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
+
+
+def with_current_weights_at_first(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks, in which each that averages weights has one before and one after it.
+
+    Until its first update, which `update_starting_at_step` may delay, its average is a copy of the random weights from
+    the start. Validations, checkpoints and the end of the training would take that.
+    """
+    found: list[Callback] = []
+    for callback in callbacks:
+        if isinstance(callback, WeightAveraging):
+            kept = KeepCurrentWeights(callback)
+            found += [kept, callback, RestoreCurrentWeights(kept)]
+        else:
+            found.append(callback)
+    return found
+
+
+class KeepCurrentWeights(Callback):
+    """Copies the weights before a callback replaces them by an average that has not been updated yet."""
+
+    def __init__(self, averaging: WeightAveraging) -> None:
+        self.is_updated = False
+        self.copies: list[torch.Tensor] = []
+        self.should_update = averaging.should_update
+        cast("Any", averaging).should_update = self.noted
+
+    def noted(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Return what the callback's `should_update` says, and note the first update."""
+        result = self.should_update(step_idx=step_idx, epoch_idx=epoch_idx)
+        self.is_updated = self.is_updated or result
+        return result
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.is_updated = updates_in(checkpoint) > 0
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.is_updated:
+            self.copies = [weights.detach().clone() for weights in weights_of(pl_module)]
+
+    on_train_end = on_validation_epoch_start
+
+
+class RestoreCurrentWeights(Callback):
+    """Puts the copies of `KeepCurrentWeights` back, and into checkpoints."""
+
+    def __init__(self, kept: KeepCurrentWeights) -> None:
+        self.kept = kept
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.kept.copies:
+            for weights, copy in zip(weights_of(pl_module), self.kept.copies, strict=True):
+                weights.detach().copy_(copy)
+        self.kept.copies = []
+
+    on_train_end = on_validation_epoch_start
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if "current_model_state" in checkpoint and not updates_in(checkpoint):
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+
+def weights_of(module: LightningModule) -> list[torch.Tensor]:
+    """Return all that is averaged, or copied with it."""
+    return [*chain(module.parameters(), module.buffers())]
+
+
+def updates_in(checkpoint: dict[str, Any]) -> int:
+    """Return how often the average in a checkpoint has been updated; 0 if there is none."""
+    return int(checkpoint.get("averaging_state", {}).get("n_averaged", 0))

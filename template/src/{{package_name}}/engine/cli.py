@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..utils.project import UserError, project_root, shown
-from .averaged_weights import without_averaging
+from .averaged_weights import with_current_weights_at_first, without_averaging
 from .best_checkpoint import BestCheckpoint
 from .checkpoint_files import AtomicCheckpointIO
 from .checkpoints import check_checkpoint, find_checkpoint
@@ -310,7 +310,9 @@ class RunCLI(LightningCLI):
         )
         own = list(filter(None, own))
         check_file_names(own, self.directory / "checkpoints")
-        if self.subcommand != "fit":
+        if self.subcommand == "fit":
+            own = with_current_weights_at_first(own)
+        else:
             own = without_averaging(own)
         used = [Resume(), StopAtBatchEnd(), FiniteWeights(), *own]
         if trainer.enable_progress_bar is not False and not any(
