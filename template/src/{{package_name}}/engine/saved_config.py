@@ -57,7 +57,13 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
 
 
 def config_text(parser: ArgumentParser, config: Namespace) -> str:
-    """Return a parsed configuration as YAML without credentials, and say which ones it leaves out."""
+    """Return a parsed configuration as YAML, without actions and credentials.
+
+    It says which credentials it leaves out.
+    """
+    config = config.clone()
+    for key in ACTIONS:
+        config.pop(key, None)
     values: dict[str, Any] = json.loads(parser.dump(config, format="json", skip_unset=False))
     values = with_given_texts(values, config.as_dict())
     left_out: list[str] = []

@@ -1,0 +1,77 @@
+"""Gives every logger the run's name and directory. Read it if a logger writes to another place."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from ..utils.project import UserError
+
+# Lightning's default, which stands for "no name"
+NO_NAME = "lightning_logs"
+# Such as exp1 and resnet-18.v2
+RUN_NAME = re.compile(r"\w[\w.-]*")
+DUMMY_LOGGER = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}
+
+
+def logger_settings(trainer: Namespace) -> list[Any]:
+    """Return the `init_args` of each logger that is configured."""
+    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
+
+
+def run_name(config: Namespace) -> str:
+    """Return the run's name: that of `--name`, of a logger, or `default`.
+
+    Raises:
+        UserError: It cannot be the name of a folder everywhere.
+    """
+    names = [config.name]
+    for settings in logger_settings(config.trainer):
+        if settings.get("name") != NO_NAME:
+            names.append(settings.get("name"))
+    name = next((str(name) for name in names if name), "default")
+    if not RUN_NAME.fullmatch(name):
+        raise UserError(f"name is {name}, but must be letters, digits, '_', '-' and '.' alone")
+    return name
+
+
+def place_loggers(trainer: Namespace, directory: Path) -> None:
+    """Let each logger write to the run's directory, under the run's name and id."""
+    name, run_id = directory.parts[-2:]
+    places = {
+        "save_dir": str(directory),
+        "name": name,
+        "experiment_name": name,
+        "id": run_id,
+        "run_name": run_id,
+    }
+    for settings in logger_settings(trainer):
+        for key, value in {**places, **folder_settings(settings, directory)}.items():
+            if key in settings:
+                settings[key] = value
+
+
+def folder_settings(settings: Any, directory: Path) -> dict[str, str]:
+    """Return the folder of TensorBoardLogger, which is the run's, or of CSVLogger, which is a new one in it."""
+    if "version" not in settings or "id" in settings:  # another logger's
+        return {}
+    is_csv = "flush_logs_every_n_steps" in settings
+    return {"name": "", "version": csv_folder(directory) if is_csv else ""}
+
+
+def csv_folder(directory: Path) -> str:
+    """Return a folder in the run's directory to which no CSVLogger has written: it deletes an older metrics.csv."""
+    number = 1
+    folder = "csv"
+    while (directory / folder).exists():
+        number += 1
+        folder = f"csv_{number}"
+    return folder
+
+
+def disable_loggers(trainer: Namespace, is_fit: bool) -> None:
+    """Let a fast run log nothing. A callback that asks for a logger finds one, as in a real fit."""
+    if is_fit or logger_settings(trainer):
+        trainer.logger = DUMMY_LOGGER

@@ -1,0 +1,82 @@
+"""Chooses the callbacks of a command. Read it to see which each run has, and which trainer option leaves one out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from .averaged_weights import with_current_weights_at_first, without_averaging
+from .best_checkpoint import BestCheckpoint
+from .checkpoint_files import AtomicCheckpointIO
+from .finite_weights import FiniteWeights
+from .predictions import PredictionWriter
+from .progress import LayerSummary, ProgressBar
+from .record import RunRecord
+from .resume import Resume
+from .stopping import StopAtBatchEnd
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the value of a trainer option that takes one thing, several, or none."""
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if one is not None and one is not False and one is not True]
+
+
+def has_kind(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def callbacks_of(
+    subcommand: str,
+    trainer: Any,
+    directory: Path,
+    record: RunRecord | None,
+    checkpoint: BestCheckpoint,
+) -> list[Callback]:
+    """Return the callbacks of a command: the template's, and those that the configuration names.
+
+    Args:
+        subcommand: fit, validate, test or predict.
+        trainer: The trainer's configuration, with its callbacks built.
+        directory: The run's directory.
+        record: Writes the run's record; None if nothing is to be recorded, as in a fast run.
+        checkpoint: Saves best.ckpt and last.ckpt.
+    """
+    own = as_list(trainer.callbacks)
+    if subcommand == "fit":
+        own = with_current_weights_at_first(own)
+    else:
+        own = without_averaging(own)
+    callbacks: list[Callback] = [
+        Resume()
+    ]  # the first, so that it sees the state before the others' hooks
+    if record:
+        callbacks.append(record)
+    callbacks += [StopAtBatchEnd(), FiniteWeights(), *own]
+    if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
+        callbacks.append(ProgressBar())
+    if trainer.enable_model_summary is not False and not has_kind(own, ModelSummary):
+        callbacks.append(LayerSummary())
+    if record and trainer.enable_checkpointing is not False:
+        callbacks.append(checkpoint)
+    if record and subcommand == "predict":
+        callbacks.append(PredictionWriter(directory))
+    return callbacks
+
+
+def loggers_of_fit(trainer: Any, record: RunRecord) -> list[Logger]:
+    """Return the loggers that the configuration names, and the one that writes metrics.csv."""
+    return [*as_list(trainer.logger), record.metrics]
+
+
+def plugins_of(trainer: Any) -> list[Any]:
+    """Return the trainer's plugins, with one that writes checkpoints safely unless the configuration names another."""
+    plugins = as_list(trainer.plugins)
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(AtomicCheckpointIO())
+    return plugins

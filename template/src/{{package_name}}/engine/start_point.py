@@ -1,0 +1,87 @@
+"""Chooses what a command starts from: the run's directory, and the checkpoint.
+
+Read it to find out which checkpoint `test` takes, or which directory a run gets.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_info
+
+from ..utils.project import UserError, shown
+from .checkpoints import find_checkpoint
+from .runs import find_run, new_id
+
+BY_NAME = ("best", "last")  # checkpoints that are found in a run's directory
+
+
+class Start(NamedTuple):
+    """What a command starts from."""
+
+    directory: Path  # of the run
+    checkpoint: str | None  # a path; None for fresh weights
+
+
+def choose_start(
+    subcommand: str, config: Namespace, name: str, logs: Path, continued: Path | None
+) -> Start:
+    """Return the run's directory and the checkpoint of a command, and print which they are.
+
+    Args:
+        subcommand: fit, validate, test or predict.
+        config: Its configuration.
+        name: The run's name.
+        logs: The folder of all runs.
+        continued: The run that `--run` names.
+
+    Raises:
+        UserError: There is no such run, or it has no such checkpoint.
+    """
+    wanted = requested_checkpoint(subcommand, config, continued)
+    run = continued
+    checkpoint = wanted
+    if wanted in BY_NAME:
+        run = continued or find_run(name, logs, finished=not config.ckpt_path)
+        checkpoint = named_checkpoint(run, wanted, subcommand, config)
+    elif wanted:
+        run = continued or run_of_checkpoint(Path(wanted))
+    if continued:
+        rank_zero_info(f"Config: {shown(continued / 'config.yaml')}")
+    if wanted:
+        rank_zero_info(
+            f"Checkpoint: {shown(checkpoint) if checkpoint else 'none yet, it starts anew'}"
+        )
+    # An evaluation belongs to the run whose checkpoint it takes. A fit begins a new run, unless `--run` names one.
+    if run is None or (subcommand == "fit" and not continued):
+        run = logs / name / new_id()
+    return Start(run, checkpoint)
+
+
+def requested_checkpoint(subcommand: str, config: Namespace, continued: Path | None) -> str | None:
+    """Return `best`, `last` or a path, as the command asks for it; None for fresh weights."""
+    if config.ckpt_path:
+        return str(config.ckpt_path)
+    if subcommand == "fit":
+        return "last" if continued else None
+    if config.allow_untrained:
+        return None
+    return "best"
+
+
+def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) -> str | None:
+    """Return the path of a run's best or last checkpoint. A fit that goes on may do without one."""
+    found = find_checkpoint(run, which, config.weights_only is not False)
+    if found:
+        return str(found)
+    if config.ckpt_path or subcommand != "fit":
+        raise UserError(
+            f"{shown(run)} has no {which} checkpoint: fit --run {run.name}, or --ckpt_path last"
+        )
+    return None
+
+
+def run_of_checkpoint(path: Path) -> Path | None:
+    """Return the run whose directory a checkpoint is in, None if it is elsewhere."""
+    run = path.absolute().parent.parent
+    return run if (run / "config.yaml").exists() else None
