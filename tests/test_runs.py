@@ -685,9 +685,7 @@ def test_the_processes_of_one_run_are_not_others_to_each_other(project: Path) ->
         (*DATA, *SHORT, "--name=ddp", "--trainer.max_epochs=1"),
         ("--run=ddp", "--trainer.max_epochs=2"),
     ):
-        command = [sys.executable, "src/main.py", "fit", *options, *two]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        succeed(project, "fit", *options, *two)
     assert load(runs(project, "ddp")[0])["epoch"] == 1
 
 
