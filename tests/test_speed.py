@@ -16,7 +16,7 @@ from typing import Any
 import conftest
 import pytest
 import torch
-from conftest import DIGITS, ROOT, Render, fail, succeed
+from conftest import DIGITS, ROOT, Render, fail, succeed, sweep
 
 SHORT = (
     "--trainer.enable_progress_bar=false",
@@ -35,6 +35,22 @@ class Stop(Callback):
     def on_train_batch_end(self, trainer, *args):
         if trainer.global_step == 25 and not trainer.ckpt_path:
             os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+# PyTorch traces the network, and leaves out half a minute of the C++ compiler
+TRACED = """
+from functools import partial
+
+import torch
+
+from .simplenet import SimpleNet
+
+torch.compile = partial(torch.compile, backend="aot_eager")
+
+
+class TracedNet(SimpleNet):
+    pass
 """
 
 
@@ -65,6 +81,7 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
             return data[indices]
     """
     (project / "src" / "my_project" / "data_modules" / "slow.py").write_text(textwrap.dedent(slow))
+    (project / "src" / "my_project" / "models" / "traced.py").write_text(TRACED)
     return project
 
 
@@ -186,15 +203,19 @@ def test_another_order_of_pixels_in_memory_gives_the_same_results(project: Path)
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
-def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project: Path) -> None:
-    recipe = ("-c", "configs/trainer/gpu.yaml", "--model.channels_last=true")
+@pytest.mark.parametrize("net", ["traced.TracedNet", *sweep("simplenet.SimpleNet")])
+def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(
+    project: Path, net: str
+) -> None:
+    own = f"--model.net=my_project.models.{net}"
+    recipe = ("-c", "configs/trainer/gpu.yaml", "--model.channels_last=true", own)
     once = (
         "--trainer.limit_train_batches=1",
         "--trainer.limit_val_batches=1",
         "--trainer.num_sanity_val_steps=0",
     )
     directory, _ = fit(
-        project, *recipe, "--name=gpu", *once
+        project, *recipe, f"--name={net}", *once
     )  # in training, and in validation: two to compile
     assert (
         weights(directory).keys()
@@ -202,7 +223,7 @@ def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(project:
     )
     assert {value.dtype for value in weights(directory).values()} == {torch.float32, torch.int64}
     plain = ("--model.compile=false", "--model.channels_last=false", "--trainer.precision=32-true")
-    output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, "--name=gpu")
+    output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, own, f"--name={net}")
     assert "test/acc" in output
     code = f"""
         import torch
