@@ -133,6 +133,22 @@ def test_a_line_says_that_a_run_has_no_provenance(project: Path) -> None:
     assert "engine/origin.py failed: run.json will not say where the run comes from" in output
 
 
+def test_a_checkpoint_that_cannot_be_continued_from_is_refused_in_a_line(project: Path) -> None:
+    checkpoint: dict[str, Any] = torch.load(directory(project) / "checkpoints" / "last.ckpt")
+    weights = {key: checkpoint[key] for key in ("state_dict", "pytorch-lightning_version")}
+    torch.save(weights | {"epoch": 1, "global_step": 3}, project / "weights.ckpt")
+    lines = {
+        "weights.ckpt": "weights.ckpt holds weights alone",
+        f"file://{project}/weights.ckpt": "the checkpoint holds weights alone",
+        f"file://{project}/none.ckpt": f"there is no checkpoint file://{project}/none.ckpt",
+        "s4://bucket/x.ckpt": "checkpoint s4://bucket/x.ckpt cannot be read: Protocol not known",
+    }
+    for path, line in lines.items():
+        options = (f"--ckpt_path={path}", "--name=refused", "--trainer.logger=false")
+        assert fail(project, "fit", *DIGITS, *QUICK, *options).startswith(line)
+    succeed(project, "test", *DIGITS, "--ckpt_path=weights.ckpt", "--trainer.logger=false")
+
+
 def is_mounted(folder: Path, size: str) -> bool:
     """Mount a small file system of memory on a folder, and return whether that is permitted here."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]

@@ -203,6 +203,20 @@ def test_what_is_no_credential_stays_in_the_command_of_the_record(sending: Path)
     assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, **values}
 
 
+@pytest.mark.parametrize("duration", ["00:01:00:00", {"hours": 1}])
+def test_a_timer_comes_back(project: Path, tmp_path: Path, duration: Any) -> None:
+    """The default of its interval is a member of a text Enum, and its duration is a text or a dictionary."""
+    timer = {"class_path": "Timer", "init_args": {"duration": duration}}
+    (tmp_path / "timer.yaml").write_text(json.dumps({"trainer": {"callbacks": [timer]}}))
+    name = f"timer-{type(duration).__name__}"
+    succeed(project, "fit", *DIGITS, *QUICK, "-c", str(tmp_path / "timer.yaml"), f"--name={name}")
+    config = yaml.safe_load((directory(project, name) / "config.yaml").read_text())
+    settings = {"duration": duration, "interval": "step", "verbose": True}
+    assert config["trainer"]["callbacks"][0]["init_args"] == settings
+    longer = ("--trainer.max_epochs=2", "--model.lr_scheduler=null")
+    succeed(project, "fit", f"--run={name}", *longer)
+
+
 def test_a_member_of_a_text_enum_comes_back(project: Path) -> None:
     (project / "src" / "my_project" / "models" / "pooled.py").write_text(
         "from collections.abc import Sequence\n"

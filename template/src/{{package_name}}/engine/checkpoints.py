@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -43,11 +44,28 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
     return path if path.exists() else None
 
 
-def check_checkpoint(path: str | Path, model: LightningModule, weights_only: bool) -> None:
-    """Raise UserError if a checkpoint cannot be read, or if its weights do not fit the model's names and shapes."""
+def check_checkpoint(
+    path: str | Path, model: LightningModule, weights_only: bool, is_training: bool
+) -> None:
+    """Raise UserError if a checkpoint cannot be read, or does not fit.
+
+    Args:
+        path: The file, or an address.
+        model: The model, whose weights are compared with the checkpoint's by name and shape.
+        weights_only: Whether the file may hold weights and plain data alone.
+        is_training: Whether a training continues from it, which needs the state of the optimizer.
+    """
+    if "://" in str(path):
+        check_address(str(path))
     if is_read_by_lightning_alone(path):
         return
-    saved_shapes = shapes(saved_weights(path, weights_only))
+    checkpoint = read_checkpoint(path, weights_only)
+    if is_training and "optimizer_states" not in checkpoint:
+        raise UserError(
+            f"{shown(path)} holds weights alone, as save_weights_only saves them, and no training can continue "
+            "from it. Name another checkpoint, or load the weights where your module makes its network."
+        )
+    saved_shapes = shapes(checkpoint["state_dict"])
     model_shapes = shapes(model.state_dict())
     if saved_shapes == model_shapes:
         return
@@ -65,11 +83,25 @@ def is_read_by_lightning_alone(path: str | Path) -> bool:
     return "://" in str(path) or path == "hpc" or (Path(path) / ".metadata").exists()
 
 
-def saved_weights(path: str | Path, weights_only: bool) -> dict[str, Any]:
-    """Return the `state_dict` of a checkpoint, without reading its tensors from disk."""
+def check_address(address: str) -> None:
+    """Raise UserError if the file system of an address is not installed, or cannot be reached."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
-        weights: dict[str, Any] = checkpoint["state_dict"]
+        files: Any = get_filesystem(address)
+        is_there = files.exists(address)
+    except Exception as error:  # each file system has its own errors
+        problem = " ".join(str(error).split())
+        raise UserError(f"checkpoint {address} cannot be read: {problem}") from error
+    if not is_there:
+        raise UserError(f"there is no checkpoint {address}")
+
+
+def read_checkpoint(path: str | Path, weights_only: bool) -> dict[str, Any]:
+    """Return a checkpoint, without reading its tensors from disk."""
+    try:
+        checkpoint: dict[str, Any] = torch.load(
+            path, map_location="cpu", weights_only=weights_only, mmap=True
+        )
+        checkpoint["state_dict"]  # or it is no checkpoint
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except DAMAGED_FILE_ERRORS as error:
@@ -82,7 +114,7 @@ def saved_weights(path: str | Path, weights_only: bool) -> dict[str, Any]:
         raise UserError(
             f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone"
         ) from error
-    return weights
+    return checkpoint
 
 
 def shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:

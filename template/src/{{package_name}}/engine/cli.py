@@ -336,9 +336,11 @@ class RunCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint or callbacks that do not fit the model, before anything starts."""
         config = self.config[self.subcommand]
+        is_fit = self.subcommand == "fit"
         if config.ckpt_path is not None:
-            check_checkpoint(config.ckpt_path, self.model, config.weights_only is not False)
-        if self.subcommand == "fit":
+            weights_only = config.weights_only is not False
+            check_checkpoint(config.ckpt_path, self.model, weights_only, is_fit)
+        if is_fit:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             check_callbacks(callbacks, config.as_dict(), self.model, bool(config.ckpt_path))
 

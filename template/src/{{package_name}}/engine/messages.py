@@ -28,6 +28,8 @@ LIBRARIES = (
     "torch.utils.data.sampler",
 )
 LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
+# Of a KeyError: Trying to restore optimizer state but checkpoint contains only the model.
+WEIGHTS_ALONE = "checkpoint contains only the model"
 NO_COMPILER = re.compile(
     r"InvalidCxx|find C c"
 )  # InvalidCxxCompiler: No working C++ compiler found
@@ -411,6 +413,8 @@ def user_message(error: Exception) -> str | None:
     ):
         hint = " (is it installed? pip install -e .)" if "No module named" in text else ""
         return f"{text}{hint}"
+    if WEIGHTS_ALONE in text:
+        return "the checkpoint holds weights alone, and no training can continue from it"
     if NO_COMPILER.search(text):
         return "compile is true, but needs a C++ compiler, such as g++"
     return None

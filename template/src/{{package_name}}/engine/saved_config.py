@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_dumper
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import shown
@@ -40,6 +40,14 @@ def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 ConfigDumper.add_representer(str, represent_text)
 
 
+def represent_member(dumper: yaml.SafeDumper, member: str) -> yaml.ScalarNode:
+    """Return a member of a text Enum as its text, which is the default of an argument of type str."""
+    return represent_text(dumper, str.__str__(member))
+
+
+ConfigDumper.add_multi_representer(str, represent_member)
+
+
 def with_given_texts(dumped: Any, given: Any) -> Any:
     """Return dumped settings in which texts are as they were given.
 
@@ -52,6 +60,8 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
         }
     if isinstance(dumped, list) and isinstance(given, list | tuple) and len(dumped) == len(given):
         return [with_given_texts(*pair) for pair in zip(dumped, given, strict=True)]
+    if isinstance(dumped, str) and isinstance(given, dict) and "class_path" not in given:
+        return given  # of an argument that may be a text, too, as the duration of Timer
     is_text = type(given) is str  # a member of a text Enum is a str too, but is dumped by its name
     return given if is_text else dumped
 
@@ -83,6 +93,9 @@ def as_yaml(values: Any) -> str:
         values, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=10**9
     )
     return text
+
+
+set_dumper("yaml", as_yaml)  # jsonargparse's own knows no members of text Enums
 
 
 def forget_actions(
