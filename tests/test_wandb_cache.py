@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "template" / "scripts" / "clear_wandb_cache.py"
+TEMPLATE = Path(__file__).parents[1] / "template"
+SCRIPT = TEMPLATE / "scripts" / "clear_wandb_cache.py"
+# What of the package knows where the runs are
+MODULES = (
+    "__init__.py",
+    "engine/__init__.py",
+    "engine/run_directory.py",
+    "utils/__init__.py",
+    "utils/project.py",
+)
 LOGGER = (
     "trainer: {{logger: {{class_path: lightning.pytorch.loggers.WandbLogger, init_args: {{{}}}}}}}"
 )
@@ -92,6 +101,10 @@ class Project:
             LOGGER.format("project: demo, offline: true")
         )
         shutil.copy(SCRIPT, root / "scripts")
+        for module in MODULES:
+            copy = root / "src" / "demo" / module
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TEMPLATE / "src" / "{{package_name}}" / module, copy)
         self.env = {
             key: value
             for key, value in os.environ.items()
@@ -290,6 +303,35 @@ def test_links_are_not_followed_out_of_logs(
     assert done.stdout.splitlines()[0] == "logs/name/inside  2.5 MB"
     assert not inside.exists()
     assert (tmp_path / "outside" / "deleted" / "checkpoints" / "best.ckpt").exists()
+
+
+# Where the runs are
+
+
+@pytest.mark.parametrize("by", ["local.yaml", "option"])
+def test_runs_on_another_disk_are_found(
+    project: Project, deleted: Path, tmp_path: Path, by: str
+) -> None:
+    disk = tmp_path / "disk"
+    (project.root / "logs").rename(disk)
+    shutil.copytree(disk / "baseline" / "deleted", disk / "baseline" / "kept")
+    (disk / "baseline" / "kept" / "wandb" / "run-20260101_120000-deleted").rename(
+        disk / "baseline" / "kept" / "wandb" / "run-20260101_120000-kept"
+    )
+    (disk / "keep.txt").write_text("kept\n")
+    option = [f"--trainer.default_root_dir={disk}"]
+    if by == "local.yaml":
+        option = []
+        local = f"trainer: {{default_root_dir: {disk}}}"
+        (project.root / "configs" / "local.yaml").write_text(local)
+    done = project.clear("--yes", *option)
+    assert done.stdout.splitlines()[0] == f"{disk}/baseline/deleted  2.5 MB"
+    assert [path.name for path in (disk / "baseline").iterdir()] == ["kept"]
+
+
+def test_a_config_that_is_wrong_deletes_nothing(project: Project, deleted: Path) -> None:
+    (project.root / "configs" / "local.yaml").write_text("trainer: [")
+    project.assert_refuses(because="configs/local.yaml")
 
 
 # Which project

@@ -1,10 +1,12 @@
 """Remove the directories, checkpoints included, of runs that were deleted on the W&B server.
 
-A run's directory, logs/<name>/<run id>, stays if the server has the run, if nothing proves that it ever had it (no
+Runs are where the project's commands look for them: in logs/, or in trainer.default_root_dir of configs/local.yaml. A
+run's directory, logs/<name>/<run id>, stays if the server has the run, if nothing proves that it ever had it (no
 wandb/ folder, offline and not synced, logged to another project), or if logs/keep.txt has its run id or name on a line.
 """
 
 import argparse
+import importlib
 import re
 import shutil
 import sys
@@ -76,7 +78,20 @@ def ask_server(entity: str | None, project: str) -> tuple[str, str | None, set[s
         ) from error
 
 
-def deleted_runs(root: Path, chosen: str | None) -> list[Path]:
+def logs_folder(root: Path, option: str | None) -> Path:
+    """Return the folder of the runs, which the project's package knows; ValueError is raised if a config is wrong."""
+    modules = sorted((root / "src").glob("*/engine/run_directory.py"))
+    if not modules:
+        raise ValueError(
+            "src/ has no package with engine/run_directory.py, which knows where the runs are"
+        )
+    package = modules[0].parents[1].name
+    sys.path.insert(0, str(root / "src"))
+    engine = importlib.import_module(f"{package}.engine.run_directory")
+    return Path(engine.chosen_folder(option))
+
+
+def deleted_runs(root: Path, logs: Path, chosen: str | None) -> list[Path]:
     """Return the directories of the runs that the server no longer has; ValueError is raised if it cannot be asked."""
     configs = [root / "configs" / name for name in ("default.yaml", "local.yaml")]
     entity, project = logged_to(*(path for path in configs if path.exists()))
@@ -84,12 +99,10 @@ def deleted_runs(root: Path, chosen: str | None) -> list[Path]:
         entity, _, project = chosen.rpartition("/")
     if not project:
         raise ValueError("the configs name no W&B project: pass --project ENTITY/PROJECT")
-    keep = keep_list(root / "logs" / "keep.txt")
+    keep = keep_list(logs / "keep.txt") | keep_list(root / "logs" / "keep.txt")
     # listed before the server is asked: a run that starts in between must not look deleted
     runs = [
-        run
-        for run in sorted((root / "logs").glob("*/*"))
-        if not (run.is_symlink() or run.parent.is_symlink())
+        run for run in sorted(logs.glob("*/*")) if not (run.is_symlink() or run.parent.is_symlink())
     ]
     runs = [run for run in runs if was_sent(run) and not {run.name, run.parent.name} & keep]
     entity, default, ids = ask_server(entity, project)
@@ -117,13 +130,20 @@ def main() -> None:
         metavar="ENTITY/PROJECT",
         help="default: the W&B logger's in configs/default.yaml",
     )
+    parser.add_argument(
+        "--trainer.default_root_dir",
+        dest="folder",
+        metavar="FOLDER",
+        help="of the runs; default: as for fit, that of configs/local.yaml or logs/",
+    )
     parser.add_argument("--yes", action="store_true", help="remove without asking")
     options = parser.parse_args()
     try:
         root = Path(
             pyrootutils.setup_root(__file__, indicator=".project-root")
         )  # loads .env, as the project does
-        runs = deleted_runs(root, options.project)
+        logs = logs_folder(root, options.folder)
+        runs = deleted_runs(root, logs, options.project)
         size = {
             run: sum(path.lstat().st_size for path in run.rglob("*") if path.is_file()) / 1e6
             for run in runs
@@ -131,7 +151,8 @@ def main() -> None:
     except (OSError, ValueError, yaml.YAMLError) as error:
         sys.exit(f"error: {' '.join(str(error).split())} (nothing was removed)")
     for run in runs:
-        print(f"{run.relative_to(root)}  {size[run]:.1f} MB")
+        place = run.relative_to(root) if run.is_relative_to(root) else run
+        print(f"{place}  {size[run]:.1f} MB")
     if (
         runs
         and not options.yes
