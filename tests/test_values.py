@@ -1,8 +1,11 @@
 """What is given comes back: from the command line through config.yaml and `--run` to the same object."""
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +351,43 @@ def test_options_reach_into_dictionaries_or_say_how(project: Path, tmp_path: Pat
     assert given(*shlex.split(option))["cfg"] == {"a": {"b": 5, "c": 0.001}, "d": 1}
     assert refused("--model.net.cfg.a.b.e=5").endswith("--model.net.cfg.a '{b: {e: 5}, c: 0.001}'")
     assert refused("--model.net.sizes.x=five") == "model.net.sizes.x is five, but must be int"
+
+
+def test_configs_are_read_as_utf_8_whatever_the_locale_says(project: Path) -> None:
+    (project / "chinese.yaml").write_text(
+        "# 学习率\n"
+        "trainer: {max_epochs: 1, limit_train_batches: 1} # 值\n"
+        "model:\n"
+        "  init_args:\n"
+        "    net: {class_path: my_project.models.kinds.Kinds, init_args: {pad_token: 词, maybe: 1e-3}}\n",
+        encoding="utf-8",
+    )
+    (project / "named.yaml").write_text("name: 实验\n", encoding="utf-8")
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "src/main.py", *arguments, "--trainer.enable_progress_bar=false"]
+        locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", **env}
+        return subprocess.run(
+            command,
+            cwd=project,
+            env={**os.environ, **locale},
+            capture_output=True,
+            encoding="utf-8",
+        )
+
+    seen = project / "seen.json"
+    fitted = run("fit", *DIGITS, "-c", "chinese.yaml", "--name=chinese", SEEN=str(seen))
+    assert fitted.returncode == 0, fitted.stderr
+    values = json.loads(seen.read_text())
+    assert (values["pad_token"], values["maybe"]) == ("词", 0.001)
+    seen.unlink()
+    tested = run("test", "--run=chinese", SEEN=str(seen))
+    assert tested.returncode == 0, tested.stderr
+    assert json.loads(seen.read_text()) == values
+
+    for options in (("-c", "named.yaml"), ("--name=实验",), ("--trainer", "chinese.yaml")):
+        refused = run("fit", *DIGITS, *options)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr, refused.stderr
+        assert "set PYTHONUTF8=1" in refused.stderr.splitlines()[-1]
+    assert not [path for path in project.glob("logs/*") if not path.name.isascii()]

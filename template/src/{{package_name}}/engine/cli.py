@@ -29,6 +29,7 @@ from .class_changes import drop_replaced
 from .commit import commit_all
 from .configs import Given, check_order, given, requested_run, without_empty_configs
 from .dictionaries import check_options_in_dictionaries
+from .encoding import check_characters, with_texts_of_configs
 from .finders import check_callbacks
 from .links import (
     FROM_DATA,
@@ -188,6 +189,8 @@ class RunCLI(LightningCLI):
         """Parse the arguments after the default configs, or after the config of the run that `--run` names."""
         args = [LOGGER_NAME.sub("--name", argument) for argument in args]
         self.command_line = list(args)
+        for argument in args:
+            check_characters(argument)
         verbs = list(self.subcommands())
         check_order(args, verbs)
         refuse_secrets_of_the_command(args)
@@ -219,7 +222,9 @@ class RunCLI(LightningCLI):
 
     def parsed(self, parser: LightningArgumentParser, args: Sequence[str]) -> Namespace:
         try:
-            return parser.parse_args(args)
+            return parser.parse_args(with_texts_of_configs(args))
+        except UnicodeError as error:  # of a file that a config names
+            raise UserError(f"a config is not read as UTF-8: set PYTHONUTF8=1 ({error})") from error
         except ArgumentError as error:
             known = self.parsers["fit"].get_defaults(skip_validation=True).keys()
             message = explain_parse_error(str(error), known, self.typed, args)

@@ -44,7 +44,7 @@ def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
 
 def as_option(dictionary: dict[str, Any]) -> str:
     """Return a dictionary as YAML on one line, such as {a: 1, b: [2, 3]}."""
-    text = yaml.safe_dump(
+    text: str = yaml.safe_dump(
         dictionary, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9
     )
     return text.strip()

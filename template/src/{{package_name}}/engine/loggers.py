@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from ..utils.project import UserError
+from .encoding import check_characters
 
 # Lightning's default, which stands for "no name"
 NO_NAME = "lightning_logs"
@@ -32,6 +33,7 @@ def run_name(config: Namespace) -> str:
         if settings.get("name") != NO_NAME:
             names.append(settings.get("name"))
     name = next((str(name) for name in names if name), "default")
+    check_characters(name)
     if not RUN_NAME.fullmatch(name):
         raise UserError(f"name is {name}, but must be letters, digits, '_', '-' and '.' alone")
     return name

@@ -1,0 +1,58 @@
+"""Configs are read as UTF-8, whatever the locale says.
+
+Read this when a line asks for PYTHONUTF8=1: jsonargparse and Python follow the locale.
+"""
+
+import codecs
+import locale
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from ..utils.project import UserError
+
+
+def check_characters(text: str) -> None:
+    """Raise UserError if a text of the user's cannot name a file, or has been misread, because of the locale."""
+    try:
+        text.encode("utf-8")
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        encoding = locale.getpreferredencoding(False)
+        raise UserError(
+            f"{text!a} has characters that the locale's encoding, {encoding}, has not: set PYTHONUTF8=1"
+        ) from None
+
+
+def with_texts_of_configs(args: Sequence[str]) -> list[str]:
+    """Return the arguments with the texts of configs, instead of their paths, where the locale would misread them."""
+    if codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8":
+        return list(args)
+    result: list[str] = []
+    for before, arg in zip(["", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        if before in ("-c", "--config"):
+            result.append(readable(arg))
+        elif equals and option in ("-c", "--config"):
+            result.append(f"{option}={readable(value)}")
+        else:
+            result.append(arg)
+    return result
+
+
+def readable(config: str) -> str:
+    """Return a config, or its text in ASCII if it is a file with other characters."""
+    try:
+        text = Path(config).read_text(encoding="utf-8")
+    except (
+        OSError,
+        ValueError,
+    ):  # no such file, or no UTF-8, both of which is said elsewhere; a text
+        return config
+    if text.isascii():
+        return config
+    # Values stay as they are written, but for characters such as \u4e2d in quotes; comments are left out.
+    ascii_text: str = yaml.emit(yaml.parse(text, yaml.SafeLoader), width=10**9)
+    return ascii_text
