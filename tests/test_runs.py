@@ -305,9 +305,9 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> N
     module.write_text(
         NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n"
     )
-    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=never")
+    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=not-begun")
     assert done.returncode == 130 and "Traceback" not in done.stderr
-    assert not (project / "logs" / "never").exists()
+    assert not (project / "logs" / "not-begun").exists()
 
 
 @pytest.mark.parametrize("schedule", ["epoch", "plateau"])

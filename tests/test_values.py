@@ -118,6 +118,7 @@ def test_every_name_that_is_accepted_comes_back(project: Path, name: str) -> Non
         ("model.net.api_key", {"api_key": "sk-1"}),
         ("model.net.texts.password", {"texts": {"password": "sk-1"}}),
         ("model.net.texts.place", {"texts": {"place": "s3://ada:s3cr3t@bucket"}}),
+        ("model.net.pad_token", {"pad_token": "it is s3cr3t"}),
     ],
 )
 def test_a_credential_of_the_model_is_refused_before_it_is_written(
@@ -126,7 +127,7 @@ def test_a_credential_of_the_model_is_refused_before_it_is_written(
     net = {"class_path": "my_project.models.kinds.Kinds", "init_args": values}
     (tmp_path / "net.yaml").write_text(json.dumps({"model": {"init_args": {"net": net}}}))
     options = ("-c", str(tmp_path / "net.yaml"), "--name=secret")
-    message = fail(project, "fit", *DIGITS, *QUICK, *options)
+    message = fail(project, "fit", *DIGITS, *QUICK, *options, MY_API_TOKEN="s3cr3t")
     assert message.startswith(key)
     assert "environment variable" in message
     assert not (project / "logs" / "secret").exists()

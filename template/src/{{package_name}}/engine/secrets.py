@@ -95,6 +95,8 @@ def described_secret(key: str, text: str) -> str:
         return "looks like a credential"
     if has_login(text):
         return "has a password in its address"
+    if without_environment(text) != text:
+        return "has the value of an environment variable that is named like a credential"
     return ""
 
 
@@ -115,8 +117,6 @@ def refuse_secrets_of_the_command(args: Sequence[str]) -> None:
     for option, value in options(args):
         for key, text in option_texts(option, value):
             secret = described_secret(key, text)
-            if not secret and without_environment(text) != text:
-                secret = "has the value of an environment variable that is named like a credential"
             if secret:
                 raise UserError(
                     f"{key} {secret}, and loggers would record the command line. Give it in a config "
