@@ -158,7 +158,7 @@ def files(project: Path) -> set[str]:
 
 
 # Folders with one owner, which come whole or not at all, such as src/my_project/engine/git.py
-WHOLE_FOLDER = re.compile(r"/(engine|tools/runs|tools/search|tools/schema)/.*")
+WHOLE_FOLDER = re.compile(r"/(engine|tools/report|tools/runs|tools/search|tools/schema)/.*")
 
 
 def as_listed(path: str) -> str:

@@ -225,7 +225,7 @@ def test_the_images_are_those_of_the_dataset_with_their_classes(project: Path) -
 def test_images_without_a_mean_fill_the_range(project: Path) -> None:
     code = """
         import torch
-        from my_project.callbacks.report import pixels
+        from my_project.tools.report.mistakes import pixels
 
         images = torch.tensor([[-3.0, -1.0], [0.5, 0.5]]).view(2, 1, 1, 2)
         print([image.flatten().tolist() for image in pixels(images, None)])
@@ -246,7 +246,7 @@ def test_many_classes_and_any_names_can_be_drawn(project: Path, tmp_path: Path) 
     code = f"""
         import torch
         from pathlib import Path
-        from my_project.tools.drawing import draw_confusion, drawable
+        from my_project.tools.report.drawing import draw_confusion, drawable
 
         assert drawable(["猫", "dog", "Ähre", ""]) == ["0", "dog", "2", ""]
         for count in (1, 2, 10, 100, 1500):

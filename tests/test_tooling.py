@@ -53,7 +53,7 @@ FILES = {
     },
     "sweep": {"configs/search/sweep.yaml"},
     "schema": {"configs/.gitignore", *TOOLS, *package("schema.py", "tools/schema/")},
-    "report": package("callbacks/report.py", "tools/__init__.py", "tools/drawing.py"),
+    "report": package("callbacks/report.py", "tools/__init__.py", "tools/report/"),
     "export": TOOLS | package("export.py", "tools/export.py"),
     "paper": {
         "CITATION.cff",

@@ -1,4 +1,4 @@
-"""How fast training is, and what limits it."""
+"""Measures how fast training is, and what limits it."""
 
 import time
 from typing import Any
@@ -9,49 +9,80 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..engine.samples import samples_in
 
+WARM_UP = 10  # steps that do not count
+LITTLE_WAITING = 20  # percent of the time, below which the data are fast enough
+
 
 class Speed(Callback):
-    """Says, after training, how many samples a second it took, how long it waited for data, and what that means.
+    """Prints after training how many samples a second it took, how long it waited for data, and what that means.
 
-    The first ten steps, which warm up, do not count, nor does validation.
+    The first ten steps do not count, because they warm up, and validation does not either.
     """
 
-    steps, samples, waiting, working, now = 0, 0, 0.0, 0.0, 0.0
+    steps = 0
+    samples = 0
+    waiting = 0.0  # seconds
+    working = 0.0
+    last = 0.0  # time of the last hook
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.now = time.perf_counter()
+        """Begin to wait for the first batch."""
+        self.lap()
 
-    on_validation_end = on_train_epoch_start
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to wait for the next batch of the training."""
+        self.lap()
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        before, self.now = self.now, time.perf_counter()
-        self.waiting += (self.now - before) * (self.steps >= 10)
+        """Count the time that the batch took to come."""
+        seconds = self.lap()
+        if self.steps >= WARM_UP:
+            self.waiting += seconds
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        before, self.now = self.now, time.perf_counter()
+        """Count the batch, and the time of its step."""
+        seconds = self.lap()
         self.steps += 1
-        if self.steps > 10:
-            self.working += self.now - before
+        if self.steps > WARM_UP:
+            self.working += seconds
             self.samples += samples_in(batch) * trainer.world_size
 
+    def lap(self) -> float:
+        """Return the seconds since the last call."""
+        before = self.last
+        self.last = time.perf_counter()
+        return self.last - before
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the speed, and what would make training faster."""
         if not self.samples:
             rank_zero_info("Speed: train for more than ten steps to see it")
             return
-        percent = 100 * self.waiting / (self.waiting + self.working)
+        seconds = self.waiting + self.working
+        percent = 100 * self.waiting / seconds
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
-        most = suggested_max_num_workers(
+        most_workers = suggested_max_num_workers(
             trainer.world_size
-        )  # as many as this process has cores, but one
-        if percent < 20:
-            advice = "The network is the limit: try a larger batch_size and, on a GPU, configs/trainer/gpu.yaml"
-        elif workers < most:
-            advice = f"Data are the limit: try --data.num_workers {most} instead of {workers}"
-        else:
-            advice = "Data are the limit, and so are the cores: store smaller files, or keep decoded images in memory"
-        speed = self.samples / (self.waiting + self.working)
-        rank_zero_info(
-            f"Speed: {speed:,.0f} samples/s, {percent:.0f}% of the time waiting for data. {advice}"
-        )
+        )  # one less than there are cores
+        speed = f"{self.samples / seconds:,.0f} samples/s"
+        waiting = f"{percent:.0f}% of the time waiting for data"
+        rank_zero_info(f"Speed: {speed}, {waiting}. {advice(percent, workers, most_workers)}")
+
+
+def advice(percent: float, workers: int, most_workers: int) -> str:
+    """Return what limits training, and what to do about it.
+
+    Args:
+        percent: How much of the time it waited for data.
+        workers: Worker processes of the data loader.
+        most_workers: How many of them make sense on this machine.
+    """
+    if percent < LITTLE_WAITING:
+        mend = "try a larger batch_size and, on a GPU, configs/trainer/gpu.yaml"
+        return f"The network is the limit: {mend}"
+    if workers < most_workers:
+        return f"Data are the limit: try --data.num_workers {most_workers} instead of {workers}"
+    mend = "store smaller files, or keep decoded images in memory"
+    return f"Data are the limit, and so are the cores: {mend}"

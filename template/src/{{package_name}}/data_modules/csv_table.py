@@ -11,24 +11,27 @@ import pandas
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from pandas.api.types import is_numeric_dtype
+from torch import Tensor
 
 from ..utils.project import UserError, project_root, shown
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
+
+HEADER_ROWS = 1  # in a file, before the first sample
 
 
 class CSVTableDataModule(InMemoryDataModule):
     """Columns of numbers are standardised with the training rows' mean and standard deviation, texts one-hot encoded.
 
-    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,), or targets of a
-    regression, float32 of shape (N, num_outputs), as they stand in the table. The classes are the target's values,
-    sorted: label 0 is the first. A text that no training row has is encoded as zeros.
+    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,). For a regression,
+    the second part are targets, float32 of shape (N, num_outputs), as they stand in the table. The classes are the
+    target's values, sorted: label 0 is the first. A text that no training row has is encoded as zeros.
 
     Args:
-        target: Column to predict; for regression there may be several.
+        target: Column to predict. For regression there may be several.
         task: `classification` or `regression`.
-        file: The table, relative to the working directory; `data/table.csv` in the project's root if None.
-        features: Columns to predict it from; all others if None.
-        test_file: A table with the same columns to test on; if None, `test_size` of the rows are held out for that.
+        file: The table, relative to the working directory. If None, it is `data/table.csv` in the project's root.
+        features: Columns to predict it from. If None, they are all others.
+        test_file: A table with the same columns to test on. If None, `test_size` of the rows are held out for that.
         test_size: Number of rows, or a share of them if it is below 1.
         val_size: Number, or share, of the other rows, which are held out for validation.
         split_seed: Seed of the choice of these rows.
@@ -37,7 +40,7 @@ class CSVTableDataModule(InMemoryDataModule):
         on_device: Whether to keep all rows on the device that trains.
 
     Raises:
-        UserError: If a file or column is missing, a cell is empty, NA or infinite, or text stands where numbers must.
+        UserError: A file or column is missing, a cell is empty, NA or infinite, or there is text in place of a number.
     """
 
     def __init__(
@@ -55,116 +58,175 @@ class CSVTableDataModule(InMemoryDataModule):
         fold: str | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed=split_seed, on_device=on_device, fold=fold)
-        self.targets, self.task = [target] if isinstance(target, str) else list(target), task
-        path = Path(file) if file else project_root() / "data" / "table.csv"
-        train = read_columns(path, self.targets, features)
+        self.task = task
+        self.targets = [target] if isinstance(target, str) else list(target)
+        files = [Path(file) if file else project_root() / "data" / "table.csv"]
+        train = read_columns(files[0], self.targets, features)
         self.features = [column for column in train if column not in self.targets]
-        texts = [column for column in train if not is_numeric_dtype(train[column])]
+        self.texts = [column for column in train if not is_numeric_dtype(train[column])]
         if task == "regression":
-            self.num_outputs = len(self.targets)
-            if wrong := [column for column in self.targets if column in texts]:
-                raise UserError(
-                    f"column {wrong[0]} of {shown(path)} has texts, but regression is of numbers"
-                )
+            self._set_outputs(files[0])
         else:
-            if len(self.targets) > 1:
-                raise UserError(
-                    f"target is {', '.join(self.targets)}, but classification is of one column"
-                )
-            self.labels = pandas.Index(sorted(train[self.targets[0]].unique()))
-            self.num_classes, self.classes = len(self.labels), [str(value) for value in self.labels]
+            self._set_classes(train)
+
         if test_file:
-            test = read_columns(Path(test_file), self.targets, self.features, texts)
-            for column in train:
-                if is_numeric_dtype(train[column]) and not is_numeric_dtype(test[column]):
-                    raise UserError(
-                        f"column {column} of {test_file} has texts, but that of {shown(path)} numbers"
-                    )
-            if task == "classification" and (new := set(test[self.targets[0]]) - set(self.labels)):
-                raise UserError(
-                    f"{test_file} has the class {new.pop()}, which {shown(path)} has not"
-                )
+            files.append(Path(test_file))
+            test = self._read_test_rows(*files)
         else:
             train, test = self._hold_out(train, test_size, "test_size")
         train, val = self._hold_out(train, val_size, "val_size", self.fold)
-        files = [path, *([Path(test_file)] if test_file else [])]
-        self.sha256 = {shown(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        self.sha256 = {shown(path): sha256(path) for path in files}
 
-        if task == "regression":
-            given = train[self.targets].astype(float)
-            self.target_mean, self.target_std = (
-                given.mean().tolist(),
-                given.std(ddof=0).replace(0, 1).tolist(),
-            )
-        numbers = train[[column for column in self.features if column not in texts]].astype(float)
-        self.columns = pandas.get_dummies(train[self.features], prefix_sep="=").columns
-        self.center = numbers.mean().reindex(self.columns, fill_value=0)
-        self.scale = numbers.std(ddof=0).replace(0, 1).reindex(self.columns, fill_value=1)
-        self.input_shape = (len(self.columns),)
+        self._set_statistics(train)
         self.parts = [self._encode(rows) for rows in (train, val, test)]
-        one_hot = ", ".join(column for column in self.features if column in texts) or "none"
-        rank_zero_info(f"Features: {len(self.columns)}; columns of texts: {one_hot}")
+        one_hot = [column for column in self.features if column in self.texts]
+        names = ", ".join(one_hot) or "none"
+        rank_zero_info(f"Features: {len(self.columns)}; columns of texts: {names}")
 
     def load(self, train: bool) -> ImageTensors:
         """Return the rows to train on, or those to test on."""
         return self.parts[0 if train else 2]
 
     def setup(self, stage: str) -> None:
-        """Take the three sets, which are there already: `input_shape` depends on what is in the table."""
+        """Take the three sets. They exist already, because `input_shape` depends on the values in the table."""
         self.train_set, self.val_set, self.test_set = self.parts
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Return the batch as it is."""
         return batch
 
+    def _set_outputs(self, path: Path) -> None:
+        """Take the number of outputs of a regression; raise UserError if a target has texts."""
+        self.num_outputs = len(self.targets)
+        for column in self.targets:
+            if column in self.texts:
+                problem = f"column {column} of {shown(path)} has texts"
+                raise UserError(f"{problem}, but regression is of numbers")
+
+    def _set_classes(self, train: pandas.DataFrame) -> None:
+        """Take the classes of a classification from the values of its target."""
+        if len(self.targets) > 1:
+            targets = ", ".join(self.targets)
+            raise UserError(f"target is {targets}, but classification is of one column")
+        values = sorted(train[self.targets[0]].unique())
+        self.labels = pandas.Index(values)
+        self.num_classes = len(values)
+        self.classes = [str(value) for value in values]
+
+    def _read_test_rows(self, train_path: Path, test_path: Path) -> pandas.DataFrame:
+        """Return the rows of a file to test on; raise UserError if they do not fit the training rows."""
+        test = read_columns(test_path, self.targets, self.features, self.texts)
+        for column in test:
+            if column not in self.texts and not is_numeric_dtype(test[column]):
+                problem = f"column {column} of {test_path} has texts"
+                raise UserError(f"{problem}, but that of {shown(train_path)} numbers")
+        if self.task == "classification":
+            new = set(test[self.targets[0]]) - set(self.labels)
+            if new:
+                problem = f"{test_path} has the class {new.pop()}"
+                raise UserError(f"{problem}, which {shown(train_path)} has not")
+        return test
+
     def _hold_out(
         self, rows: pandas.DataFrame, size: float, name: str, fold: slice | None = None
     ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """Split rows; return the others, and `size` of them or a fold. Classes keep their shares."""
         count = round(size if size >= 1 else size * len(rows))
         if not 0 < count < len(rows):
-            raise UserError(
-                f"{name} is {size}, which is {count} of {len(rows)} rows: hold out some, but not all"
-            )
+            problem = f"{name} is {size}, which is {count} of {len(rows)} rows"
+            raise UserError(f"{problem}: hold out some, but not all")
         labels = torch.zeros(len(rows))  # for regression, any rows
         if self.task == "classification":
-            labels = torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
-        parts = ImageTensors(torch.arange(len(rows)), labels).split(count, self.split_seed, fold)
-        kept, held_out = (part.tensors[0].sort().values.numpy() for part in parts)
-        return rows.iloc[kept], rows.iloc[held_out]
+            labels = self._labels_of(rows)
+        numbered = ImageTensors(torch.arange(len(rows)), labels)
+        kept, held_out = numbered.split(count, self.split_seed, fold)
+        return rows_of(rows, kept), rows_of(rows, held_out)
+
+    def _labels_of(self, rows: pandas.DataFrame) -> Tensor:
+        """Return the labels of rows, int64 of shape (N,)."""
+        return torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
+
+    def _set_statistics(self, train: pandas.DataFrame) -> None:
+        """Take mean and standard deviation of the numbers, and the texts that there are, from the training rows."""
+        if self.task == "regression":
+            targets = train[self.targets].astype(float)
+            self.target_mean = targets.mean().tolist()
+            self.target_std = deviation(targets).tolist()
+        self.columns = pandas.get_dummies(train[self.features], prefix_sep="=").columns
+        self.input_shape = (len(self.columns),)
+        names = [column for column in self.features if column not in self.texts]
+        numbers = train[names].astype(float)
+        # one-hot columns stay as they are
+        self.center = numbers.mean().reindex(self.columns, fill_value=0)
+        self.scale = deviation(numbers).reindex(self.columns, fill_value=1)
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
-        inputs = pandas.get_dummies(rows[self.features], prefix_sep="=").reindex(
-            columns=self.columns, fill_value=0
-        )
-        inputs = torch.tensor(((inputs - self.center) / self.scale).to_numpy("float32"))
+        """Return rows as inputs and labels, or targets."""
+        one_hot = pandas.get_dummies(rows[self.features], prefix_sep="=")
+        columns = one_hot.reindex(columns=self.columns, fill_value=0)
+        standardised = (columns - self.center) / self.scale
+        inputs = torch.tensor(standardised.to_numpy("float32"))
         if self.task == "regression":
             return ImageTensors(inputs, torch.tensor(rows[self.targets].to_numpy("float32")))
-        return ImageTensors(inputs, torch.tensor(self.labels.get_indexer(rows[self.targets[0]])))
+        return ImageTensors(inputs, self._labels_of(rows))
 
 
 def read_columns(
     path: Path, targets: Sequence[str], features: Sequence[str] | None, texts: Sequence[str] = ()
 ) -> pandas.DataFrame:
-    """Return the targets and then the features, all other columns if None; `texts` are columns that are not numbers."""
+    """Return columns of a file: the targets and then the features.
+
+    Args:
+        path: The file.
+        targets: Columns of the targets.
+        features: Columns of the features. If None, they are all others.
+        texts: Columns that are read as texts, even if they look like numbers.
+    """
+    table = read_table(path, texts)
+    if features is None:
+        features = list(table.columns)
+    columns = list(dict.fromkeys([*targets, *features]))
+    for column in columns:
+        check_column(path, table, column)
+    return table[columns]
+
+
+def read_table(path: Path, texts: Sequence[str]) -> pandas.DataFrame:
+    """Return the content of a file; raise UserError if it is no table."""
+    types = dict.fromkeys(texts, str)
     try:
-        table = pandas.read_csv(
-            path, dtype=dict.fromkeys(texts, str), index_col=False, low_memory=False
-        )
+        return pandas.read_csv(path, dtype=types, index_col=False, low_memory=False)
     except FileNotFoundError:
-        raise UserError(
-            f"there is no {shown(path)}: put a table with a header there, or pass --data.file"
-        ) from None
+        advice = "put a table with a header there, or pass --data.file"
+        raise UserError(f"there is no {shown(path)}: {advice}") from None
     except ValueError as error:
         raise UserError(f"{shown(path)} is no CSV table: {error}") from error
-    columns = list(dict.fromkeys([*targets, *(table.columns if features is None else features)]))
-    for column in columns:
-        if column not in table:
-            nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
-            raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
-        empty = table[column].isna() | table[column].isin([inf, -inf])
-        if empty.any():
-            row = empty.argmax() + 2
-            raise UserError(
-                f"{shown(path)}: column {column} has no value in row {row} (the header is row 1)"
-            )
-    return table[columns]
+
+
+def check_column(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a table lacks a column, or one of its cells has no value."""
+    if column not in table:
+        nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
+        raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
+    values = table[column]
+    empty = values.isna() | values.isin([inf, -inf])
+    if empty.any():
+        row = empty.argmax() + 1 + HEADER_ROWS
+        problem = f"column {column} has no value in row {row}"
+        raise UserError(f"{shown(path)}: {problem} (the header is row 1)")
+
+
+def rows_of(rows: pandas.DataFrame, numbered: ImageTensors) -> pandas.DataFrame:
+    """Return the rows whose numbers are in a part of a split, in the order of the table."""
+    numbers = numbered.tensors[0].sort().values
+    return rows.iloc[numbers.numpy()]
+
+
+def deviation(numbers: pandas.DataFrame) -> pandas.Series:
+    """Return the standard deviation of each column, and 1 for one that is constant."""
+    return numbers.std(ddof=0).replace(0, 1)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,25 +13,25 @@ class ImageFolderDataModule(PictureDataModule):
     """Pictures in `train/<class>/` and `test/<class>/`, and in `val/<class>/` if there is such a folder.
 
     The classes are the folders' names, sorted: label 0 is the first one. Hidden files and folders are left out.
-    UserError is raised if a folder is missing or empty, or if there is a class that `train` has not.
 
     Args:
-        folder: The folder, relative to the working directory; `data/pictures` in the project's root if None.
+        folder: The folder, relative to the working directory. If None, it is `data/pictures` in the project's root.
+
+    Raises:
+        UserError: A folder is missing or empty, or has a class that `train` does not have.
     """
 
     def __init__(self, folder: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.folder = Path(folder) if folder else project_root() / "data" / "pictures"
+        self.folder = project_root() / "data" / "pictures"
+        if folder:
+            self.folder = Path(folder)
         self.has_val = (self.folder / "val").is_dir()
         self.classes = self._classes("train")
         self.num_classes = len(self.classes)
         for name in ("val", "test"):
-            if (self.folder / name).is_dir() and (
-                unknown := set(self._classes(name)) - set(self.classes)
-            ):
-                raise UserError(
-                    f"{shown(self.folder / name / min(unknown))} is of a class that train has not"
-                )
+            if (self.folder / name).is_dir():
+                self._check_classes(name)
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -50,23 +50,24 @@ class ImageFolderDataModule(PictureDataModule):
             files += found
             labels += [self.classes.index(class_name)] * len(found)
         names = [path.relative_to(self.folder).as_posix() for path in files]
-        return Pictures(
-            files.__getitem__,
-            self.input_shape,
-            torch.arange(len(files)),
-            torch.tensor(labels),
-            names,
-        )
+        positions = torch.arange(len(files))
+        return Pictures(files.__getitem__, self.input_shape, positions, torch.tensor(labels), names)
 
     def _classes(self, name: str) -> list[str]:
+        """Return the names of the folders in a set's folder."""
         folder = self.folder / name
         if not folder.is_dir():
-            raise UserError(
-                f"there is no {shown(folder)}: it is to have a folder of pictures for every class"
-            )
+            advice = "it is to have a folder of pictures for every class"
+            raise UserError(f"there is no {shown(folder)}: {advice}")
         found = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
         if not found:
-            raise UserError(
-                f"{shown(folder)} has no folders in it: it is to have one of pictures for every class"
-            )
+            advice = "it is to have one of pictures for every class"
+            raise UserError(f"{shown(folder)} has no folders in it: {advice}")
         return found
+
+    def _check_classes(self, name: str) -> None:
+        """Raise UserError if a set has a class that the training set does not have."""
+        for class_name in self._classes(name):
+            if class_name not in self.classes:
+                folder = self.folder / name / class_name
+                raise UserError(f"{shown(folder)} is of a class that train has not")

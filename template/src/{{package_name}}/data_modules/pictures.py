@@ -16,12 +16,20 @@ from ..utils.project import UserError, shown
 from .augment import mirror, shift
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
+MOST_WORKERS = 8
+UNKNOWN_RANGE = ("I", "F")  # Pillow's modes of 32-bit pixels, of which any number may be white
+SIXTEEN_BITS = "I;16"  # what Pillow's modes of 16-bit pixels begin with
+
 
 class PictureError(UserError):
-    """A file that is no picture. A worker's error is raised again with its traceback as text, which is cut off here."""
+    """A file that is no picture.
+
+    PyTorch raises a worker's error again with its traceback in the text. Only the message is kept here.
+    """
 
     def __init__(self, text: str) -> None:
-        super().__init__(text.rpartition("PictureError: ")[2].strip())
+        message = text.rpartition("PictureError: ")[2]
+        super().__init__(message.strip())
 
 
 class Pictures(ImageTensors):
@@ -32,7 +40,7 @@ class Pictures(ImageTensors):
         shape: Shape (C, H, W) of the images.
         positions: Positions of the pictures that belong to this set, int64 of shape (N,).
         labels: Labels, int64 of shape (N,).
-        names: Names of all pictures for predictions.csv, by position; they have none there if None.
+        names: Names of all pictures for predictions.csv, by position. If None, they have none there.
     """
 
     def __init__(
@@ -44,7 +52,9 @@ class Pictures(ImageTensors):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(positions, labels)
-        self.file, self.shape, self.names = file, shape, names
+        self.file = file
+        self.shape = shape
+        self.names = names
 
     def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return what predictions.csv says of pictures: their files, if they have names, and their labels."""
@@ -57,45 +67,22 @@ class Pictures(ImageTensors):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch: images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
         positions, labels = self[indices]
-        return torch.stack([self.read(position) for position in positions.tolist()]), labels
+        images = [self.read(position) for position in positions.tolist()]
+        return torch.stack(images), labels
 
     def read(self, position: int) -> Tensor:
         """Return a picture as an image, uint8 of shape (C, H, W); raise PictureError if it cannot be read."""
-        channels, height, width = self.shape
         file = self.file(position)
         try:
-            with Image.open(file) as opened:
-                opened.draft(
-                    None, (2 * width, 2 * height)
-                )  # a large JPEG is decoded at half its size or less
-                picture = ImageOps.exif_transpose(opened)
-                if picture.mode in ("I", "F"):
-                    raise ValueError(
-                        f"what is black and white in mode {picture.mode} is unknown: save 8 or 16 bits"
-                    )
-            if picture.mode.startswith("I;16"):
-                picture = picture.point(
-                    lambda value: value * (1 / 256)
-                )  # Pillow would make all that is over 255 white
-            if (
-                picture.has_transparency_data
-            ):  # on white, instead of colours that are not meant to be seen
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            picture = ImageOps.fit(
-                picture.convert("L" if channels == 1 else "RGB"), (width, height)
-            )
-        except (
-            Exception
-        ) as error:  # Pillow raises many kinds, SyntaxError among them, if a file is damaged
+            return read_picture(file, self.shape)
+        # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
+        except Exception as error:
             name = shown(file) if isinstance(file, Path) else f"picture {position}"
             raise PictureError(f"{name} is no picture that can be read: {error}") from error
-        pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-        return pixels.view(height, width, channels).permute(2, 0, 1)
 
 
 class PictureDataModule(InMemoryDataModule):
-    """Serves pictures of any size, which the loaders' workers decode; on the device they are treated as all images.
+    """Serves pictures of any size. The loaders' workers decode them; on the device they are treated as all images.
 
     A subclass sets `num_classes` and `has_val`, and implements `part`. Transparent parts become white.
 
@@ -104,10 +91,12 @@ class PictureDataModule(InMemoryDataModule):
         grey: Whether the images are grey, of shape (1, H, W), instead of RGB, (3, H, W).
         max_shift: In training, shift each image by up to so many pixels in both directions.
         flip: Whether to mirror half of the images in training.
-        num_workers: Worker processes per loader; if None, one less than there are cores, and 8 at most.
+        num_workers: Worker processes per loader. If None, there is one less than there are cores, and 8 at most.
     """
 
-    mean, std = 0.5, 0.25  # roughly those of photographs
+    # roughly those of photographs
+    mean = 0.5
+    std = 0.25
     has_val: bool  # whether there is a set for validation; if not, `val_size` training pictures are held out
 
     def __init__(
@@ -119,14 +108,13 @@ class PictureDataModule(InMemoryDataModule):
         num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            num_workers=min(8, suggested_max_num_workers(1))
-            if num_workers is None
-            else num_workers,
-            **kwargs,
-        )
-        self.input_shape = (1 if grey else 3, image_size, image_size)
-        self.max_shift, self.flip = max_shift, flip
+        if num_workers is None:
+            num_workers = min(MOST_WORKERS, suggested_max_num_workers(1))
+        super().__init__(num_workers=num_workers, **kwargs)
+        channels = 1 if grey else 3
+        self.input_shape = (channels, image_size, image_size)
+        self.max_shift = max_shift
+        self.flip = flip
 
     @abstractmethod
     def part(self, name: str) -> Pictures:
@@ -139,33 +127,65 @@ class PictureDataModule(InMemoryDataModule):
     def setup(self, stage: str) -> None:
         """Find the pictures that the stage, `fit`, `validate`, `test` or `predict`, needs."""
         if self.has_val and self.fold:
-            raise UserError(
-                "fold is set, but there are pictures for validation: leave it out, or remove them"
-            )
+            advice = "leave it out, or remove them"
+            raise UserError(f"fold is set, but there are pictures for validation: {advice}")
         if self.has_val and stage in ("fit", "validate"):
-            self.train_set, self.val_set = self.part("train"), self.part("val")
+            self.train_set = self.part("train")
+            self.val_set = self.part("val")
         else:
             super().setup(stage)
 
     def augment(self, images: Tensor) -> Tensor:
         """Mirror half of the images if `flip` is set, and shift all."""
-        return shift(mirror(images) if self.flip else images, self.max_shift)
+        if self.flip:
+            images = mirror(images)
+        return shift(images, self.max_shift)
+
+
+def read_picture(file: Path | BytesIO, shape: tuple[int, ...]) -> Tensor:
+    """Return a picture as an image, uint8 of a shape (C, H, W)."""
+    channels, height, width = shape
+    with Image.open(file) as opened:
+        opened.draft(None, (2 * width, 2 * height))  # decode a large JPEG at half its size or less
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode in UNKNOWN_RANGE:
+            problem = f"what is black and white in mode {picture.mode} is unknown"
+            raise ValueError(f"{problem}: save 8 or 16 bits")
+    if picture.mode.startswith(SIXTEEN_BITS):
+        # without this, Pillow would make all that is over 255 white
+        picture = picture.point(lambda value: value * (1 / 256))
+    if picture.has_transparency_data:
+        picture = on_white(picture)
+    mode = "L" if channels == 1 else "RGB"
+    picture = ImageOps.fit(picture.convert(mode), (width, height))
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(height, width, channels).permute(2, 0, 1)
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """Return a picture with white where it is transparent. Its colours there are not meant to be seen."""
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture)
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return all files in a folder and its folders, sorted, but for hidden ones and those in hidden folders."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Return all files in a folder and its folders, sorted, without hidden ones and those in hidden folders."""
+    found = []
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        is_hidden = any(part.startswith(".") for part in parts)
+        if path.is_file() and not is_hidden:
+            found.append(path)
+    return sorted(found)
 
 
 def names_and_sizes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the names and sizes of all files in a folder, which is quick, unlike that of the files."""
-    files = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
-    text = "".join(f"{name} {files[name].stat().st_size}\n" for name in sorted(files))
-    return {
-        f"{folder.resolve().name}/ (names and sizes)": hashlib.sha256(text.encode()).hexdigest()
-    }
+    """Return the SHA-256 of the names and sizes of all files in a folder, which is faster than that of the files."""
+    sizes = {}
+    for path in files_in(folder):
+        name = path.relative_to(folder).as_posix()
+        sizes[name] = path.stat().st_size
+    text = "".join(f"{name} {sizes[name]}\n" for name in sorted(sizes))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {f"{folder.resolve().name}/ (names and sizes)": digest}

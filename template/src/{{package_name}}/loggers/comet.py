@@ -2,7 +2,7 @@
 
 import logging
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,33 +14,41 @@ from ..engine.git import run_git
 from ..engine.secrets import has_login
 from ..utils.project import project_root
 
-# an advertisement of what Lightning switches off, and imports Comet too late for
-logging.getLogger("comet_ml.experiment").addFilter(
-    lambda record: "To get all data logged" not in record.getMessage()
-)
+KEY_LENGTH = 32  # characters, of an experiment's key
+
+
+def is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Return whether a message is none about features that need Comet to be imported before Lightning."""
+    return "To get all data logged" not in record.getMessage()
+
+
+logging.getLogger("comet_ml.experiment").addFilter(is_no_advertisement)
 
 
 class CometLogger(loggers.CometLogger):
-    """Lightning's, which records offline as well; a run that goes on keeps its experiment.
+    """Lightning's logger, which also records offline. A resumed run keeps its experiment.
 
     Args:
-        save_dir: The run's directory, `logs/<name>/<run id>`; the experiment's key is made from the id.
-        online: Whether to record at the server, or in `comet/` in the directory, an archive for each command.
+        save_dir: The run's directory, `logs/<name>/<run id>`. The experiment's key is made from the id.
+        online: Whether to record at the server. If not, each command writes an archive to `comet/` in the directory.
         **kwargs: Further arguments of Lightning's logger, and of `comet_ml.ExperimentConfig`.
     """
 
     def __init__(self, save_dir: str, online: bool = True, **kwargs: Any) -> None:
         directory = Path(save_dir).absolute()
-        # a folder for each: a seed gives all archives the same name, and a later one would replace the earlier
-        archives = directory / "comet" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-        if not online:  # with online=False, Lightning records nothing (its issue #21617)
+        # a folder for each command, because a seed gives all archives the same name
+        archives = directory / "comet" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+        if not online:
+            # with online=False, Lightning records nothing (its issue #21617)
             os.environ["COMET_START_ONLINE"] = "false"
             rank_zero_only(archives.mkdir)(parents=True)
-        if has_login(run_git(project_root(), "remote", "--verbose").stdout):
-            kwargs.setdefault("log_git_metadata", False)  # it has the address as it is
+        remotes = run_git(project_root(), "remote", "--verbose").stdout
+        if has_login(remotes):
+            kwargs.setdefault("log_git_metadata", False)  # it would record the address as it is
+        key = sha256(directory.name.encode()).hexdigest()
         super().__init__(
             online=online or None,
-            experiment_key=sha256(directory.name.encode()).hexdigest()[:32],
+            experiment_key=key[:KEY_LENGTH],
             offline_directory=str(archives),
             name="/".join(directory.parts[-2:]),
             **kwargs,

@@ -13,15 +13,20 @@ from lightning.pytorch.utilities import rank_zero_info
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+NEW_LOCATION = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+NEW_RUN_LOCATIONS = (
+    "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?) WHERE experiment_id = ?"
+)
+
 
 class MLFlowLogger(loggers.MLFlowLogger):
-    """Lightning's, with one database for all runs of a project; a run that goes on keeps its MLflow run.
+    """Lightning's logger, with one database for all runs of a project. A resumed run keeps its MLflow run.
 
     Args:
-        save_dir: The run's directory, `logs/<name>/<run id>`; its name is the experiment's, its id the MLflow run's.
-        tracking_uri: The server; if None, MLFLOW_TRACKING_URI, and without that the file `logs/mlflow.db`.
-        artifact_location: Where the experiment's artifacts go, if it is new; if None, to `logs/<name>/mlflow`, or where
-            the server puts them.
+        save_dir: The run's directory, `logs/<name>/<run id>`. Its name is the experiment's, its id the MLflow run's.
+        tracking_uri: The server. If None, it is MLFLOW_TRACKING_URI, and without that the file `logs/mlflow.db`.
+        artifact_location: Where the artifacts of a new experiment go. If None, they go to `logs/<name>/mlflow`, or
+            where the server puts them.
         **kwargs: Further arguments of Lightning's logger.
     """
 
@@ -33,57 +38,71 @@ class MLFlowLogger(loggers.MLFlowLogger):
         **kwargs: Any,
     ) -> None:
         directory = Path(save_dir).absolute()
-        name, logs = directory.parent.name, directory.parents[1]
-        tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        is_local = not tracking_uri
-        chosen_location = artifact_location
-        if is_local:
-            tracking_uri = f"sqlite:///{logs}/mlflow.db"
-            artifact_location = artifact_location or str(logs / name / "mlflow")
+        logs = directory.parents[1]
+        name = directory.parent.name
         logs.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            logs / "mlflow.lock"
-        ):  # of runs that start at once, one alone makes database and experiment
-            client = MlflowClient(tracking_uri)
-            experiment = client.get_experiment_by_name(name)
-            if experiment:
-                identity = experiment.experiment_id
+        server = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        # of runs that start together, only one may create the database and the experiment
+        with FileLock(logs / "mlflow.lock"):
+            if server:
+                client = MlflowClient(server)
+                experiment = find_or_create(client, name, artifact_location)
             else:
-                identity = client.create_experiment(name, artifact_location)
-            if experiment and is_local and not chosen_location:
-                follow_moved_folder(logs, name, identity, experiment.artifact_location)
-        runs = client.search_runs([identity], f"run_name = '{directory.name}'")
+                server = f"sqlite:///{logs}/mlflow.db"
+                client = MlflowClient(server)
+                experiment = local_experiment(client, logs, name, artifact_location)
+
+        runs = client.search_runs([experiment], f"run_name = '{directory.name}'")
         run_id = runs[0].info.run_id if runs else None
-        super().__init__(name, directory.name, tracking_uri, run_id=run_id, **kwargs)
+        super().__init__(name, directory.name, server, run_id=run_id, **kwargs)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Log them; if the run goes on with other ones, MLflow, which lets none change, keeps the old ones."""
+        """Log hyperparameters. MLflow allows no changes, so a resumed run keeps the old values."""
         try:
             super().log_hyperparams(params)
         except MlflowException as error:
             rank_zero_info(f"MLflow keeps the old hyperparameters: {error}")
 
 
-def follow_moved_folder(logs: Path, name: str, experiment: str, old: str) -> None:
-    """Correct where an experiment's artifacts are, if the project's folder was moved or copied since.
+def find_or_create(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    """Return the id of an experiment, which is created if there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment:
+        return str(experiment.experiment_id)
+    return str(client.create_experiment(name, artifact_location))
 
-    MLflow keeps absolute paths in its database, and has no function that changes them.
+
+def local_experiment(
+    client: MlflowClient, logs: Path, name: str, artifact_location: str | None
+) -> str:
+    """Return the id of an experiment in the project's own database, with its artifacts in the project's folder.
 
     Args:
-        logs: The folder of all runs, with the database.
+        client: The client of the database.
+        logs: The folder of all runs.
         name: The experiment's name.
-        experiment: Its id.
-        old: Its artifact location in the database.
+        artifact_location: Where else its artifacts go, if the user chose that.
     """
-    new = str(logs / name / "mlflow")
-    if old == new or PurePath(old).name != "mlflow":
-        return
-    with closing(sqlite3.connect(logs / "mlflow.db")) as database, database:
-        database.execute(
-            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
-            (new, experiment),
-        )
-        database.execute(
-            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?) WHERE experiment_id = ?",
-            (old, new, experiment),
-        )
+    if artifact_location:
+        return find_or_create(client, name, artifact_location)
+    location = str(logs / name / "mlflow")
+    identity = find_or_create(client, name, location)
+    old = client.get_experiment(identity).artifact_location
+    # another folder of this name was the project's, which has been moved or copied since
+    if old != location and PurePath(old).name == "mlflow":
+        move_artifacts(logs / "mlflow.db", identity, old, location)
+    return identity
+
+
+def move_artifacts(path: Path, experiment: str, old: str, new: str) -> None:
+    """Correct where an experiment's artifacts are. MLflow has no function for that, and keeps absolute paths.
+
+    Args:
+        path: The database.
+        experiment: The experiment's id.
+        old: Its artifact location in the database.
+        new: The right one.
+    """
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(NEW_LOCATION, (new, experiment))
+        database.execute(NEW_RUN_LOCATIONS, (old, new, experiment))
