@@ -1,4 +1,4 @@
-"""Checkpoints, made so that a run ends as if it had never stopped."""
+"""Saves best.ckpt and last.ckpt. Read it to find out when a checkpoint is written."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,6 @@ class BestCheckpoint(ModelCheckpoint):
         mode: `max` if more of it is better, else `min`.
     """
 
-    saved: Path | None = None
-
     def __init__(
         self, monitor: str | None = "val/acc", mode: Literal["min", "max"] = "max"
     ) -> None:
@@ -32,22 +30,16 @@ class BestCheckpoint(ModelCheckpoint):
             save_top_k=1 if monitor else 0,
             enable_version_counter=False,
         )
+        self.complete: Path | None = None  # a checkpoint that is saved, and not yet last.ckpt
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what was best, also where the run's directory has been moved."""
-        there, here = state_dict["dirpath"], str(self.dirpath)
-        now = (
-            here if Path(there).parent.name == Path(here).parent.name else there
-        )  # the other is another run's
-        paths = {
-            key: value.replace(there, now)
-            for key, value in state_dict.items()
-            if isinstance(value, str)
-        }
-        best = {
-            path.replace(there, now): score for path, score in state_dict["best_k_models"].items()
-        }
-        super().load_state_dict({**state_dict, **paths, "best_k_models": best})
+        """Restore what was best, also if the run's directory has been moved since."""
+        old_folder = state_dict["dirpath"]
+        new_folder = str(self.dirpath)
+        is_same_run = Path(old_folder).parent.name == Path(new_folder).parent.name
+        if is_same_run and old_folder != new_folder:
+            state_dict = moved(state_dict, old_folder, new_folder)
+        super().load_state_dict(state_dict)
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say early that a metric may be misspelt: some are not logged in a sanity check, or only in training."""
@@ -85,29 +77,45 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def save(self, trainer: Trainer) -> None:
-        """Save what becomes `last.ckpt` as soon as it is whole and the loggers have all that belongs to it."""
+        """Save to next.ckpt. It becomes last.ckpt once the loggers have written this epoch's metrics."""
         path = Path(self.dirpath or "") / "next.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
-        self.saved = path
+        self.complete = path
+
+    def make_last(self, trainer: Trainer) -> None:
+        """Rename next.ckpt to last.ckpt."""
+        if self.complete and trainer.is_global_zero:
+            self.complete.replace(self.complete.with_name("last.ckpt"))
+        self.complete = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.saved and trainer.is_global_zero:
-            self.saved.replace(self.saved.with_name("last.ckpt"))
-        self.saved = None
+        self.make_last(trainer)
 
-    on_train_end = on_train_epoch_start
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.make_last(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save where a signal stops an epoch; if it stops a validation, the epoch before stays the last."""
-        if (
-            isinstance(exception, SIGTERMException)
-            and trainer.training
-            and not trainer.is_last_batch
-        ):
+        is_signal = isinstance(exception, SIGTERMException)
+        if is_signal and trainer.training and not trainer.is_last_batch:
             self.save(trainer)
-        self.on_train_epoch_start(trainer, pl_module)
+        self.make_last(trainer)
+
+
+def moved(state: dict[str, Any], old_folder: str, new_folder: str) -> dict[str, Any]:
+    """Return the state of a ModelCheckpoint whose folder has been moved."""
+    result = dict(state)
+    for key, value in state.items():
+        if isinstance(value, str):
+            result[key] = value.replace(old_folder, new_folder)
+    result["best_k_models"] = {
+        path.replace(old_folder, new_folder): score
+        for path, score in state["best_k_models"].items()
+    }
+    return result
 
 
 def logged_metrics(trainer: Trainer) -> list[str]:

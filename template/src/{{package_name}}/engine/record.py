@@ -1,11 +1,10 @@
-"""Writes `run.json` and `config.yaml`. Read it to find out what is recorded of a run, and when."""
+"""Writes run.json and config.yaml. Read it to find out what is recorded of a run, and when."""
 
 import json
 import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +19,176 @@ from ..utils.project import mask, project_root, shown, write
 from .finders import with_found_values
 from .metrics_file import MetricsFile
 from .runs import read_run
-from .samples import samples_in
 from .saved_config import as_yaml
+
+# Of what run.json holds. A change after which older readers fail is a new number.
+SCHEMA = 1
+
+
+class RunRecord(Callback):
+    """Keeps a run's `run.json`: what happened, and where it comes from; and writes `config.yaml` and `metrics.csv`.
+
+    A training writes all of them. An evaluation adds its command and its metrics to `run.json`, and changes no more.
+
+    Args:
+        directory: The run's directory.
+        arguments: The arguments of the command.
+        config: Text for `config.yaml`; None if the run is only evaluated.
+    """
+
+    def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
+        self.directory = directory
+        self.config = config
+        self.metrics = MetricsFile(directory / "metrics.csv")
+        self.facts: dict[str, Any] = {}  # of the run, what this command changes
+        self.entry: dict[str, str | None] = {"command": shlex.join(arguments)}
+        self.first_stage = ""  # of the command: fit, also if a test follows
+        self.origin: subprocess.Popen[str] | None = None
+        self.describes_run = config is not None and is_first_process()
+        if self.describes_run:
+            self.origin = start_origin()  # it works beside the start of the run
+
+    # Lightning's hooks, in the order in which it calls them
+
+    @rank_zero_only
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.first_stage = self.first_stage or stage
+        continues = stage == "fit" and (self.directory / "config.yaml").exists()
+        if not continues:  # a run that continues may still be refused, until its training begins
+            self.begin(trainer)
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record what BatchSizeFinder and LearningRateFinder have found, which Lightning calls before this one."""
+        found = with_found_values(self.config, trainer) if self.config else None
+        if found:
+            self.config = as_yaml(found)
+            write(self.directory / "config.yaml", self.config)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin(trainer)
+        self.metrics.resume(trainer.global_step)
+
+    @rank_zero_only
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.write()
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.write()
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if not self.has_begun:
+            return
+        self.metrics.write()
+        is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        self.say_what_is_left(trainer, is_interrupted)
+        if is_interrupted:
+            self.save(trainer, "interrupted")
+            return
+        error = mask(f"{type(exception).__name__}: {exception}")
+        if self.is_test_after_fit(trainer):
+            error = f"test: {error}"
+        self.save(trainer, "failed", error)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.has_begun:
+            self.save(trainer, "finished")
+
+    # Steps
+
+    @property
+    def has_begun(self) -> bool:
+        return "start" in self.entry
+
+    @rank_zero_only
+    def begin(self, trainer: Trainer) -> None:
+        """Write all that is known at the start, once: a test after fit belongs to the same command."""
+        if self.has_begun:
+            return
+        rank_zero_info(f"Run directory: {shown(self.directory)}")
+        self.entry["start"] = now()
+        if self.describes_run:
+            write(self.directory / "config.yaml", str(self.config))
+            self.facts = self.describe_run(trainer)
+        self.save(trainer, "running")
+
+    def describe_run(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what run.json says of a run that begins, or continues."""
+        origin = self.finish_origin()
+        write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
+        before = read_run(self.directory)
+        facts = {
+            "schema": SCHEMA,
+            "name": self.directory.parent.name,
+            "id": self.directory.name,
+            "start": self.entry["start"],
+            **before,
+            "seed": os.environ.get("PL_GLOBAL_SEED"),
+            "data": getattr(cast("Any", trainer).datamodule, "sha256", {}),
+            "cuda": torch.version.cuda,
+            **json.loads(mask(json.dumps(origin))),
+        }
+        # A test of the checkpoint before says nothing of the one that this training ends with.
+        metrics = before.get("metrics", {})
+        facts["metrics"] = {
+            name: value for name, value in metrics.items() if not name.startswith("test/")
+        }
+        return facts
+
+    def finish_origin(self) -> dict[str, Any]:
+        """Wait for engine/origin.py, and return what it found out."""
+        if self.origin is None:
+            return {}
+        found, _ = self.origin.communicate()
+        if self.origin.returncode:
+            rank_zero_info(
+                "engine/origin.py failed: run.json will not say where the run comes from"
+            )
+        return dict(json.loads(found or "{}"))
+
+    def say_what_is_left(self, trainer: Trainer, is_interrupted: bool) -> None:
+        """Print which command continues what an error or a signal has ended."""
+        run = self.directory.name
+        if self.is_test_after_fit(trainer):
+            rank_zero_info(f"The training is finished: test --run {run} repeats its test.")
+        elif is_interrupted and self.first_stage == "fit":
+            rank_zero_info(f"The training is interrupted. fit --run {run} continues it.")
+        elif is_interrupted:
+            rank_zero_info("Interrupted")
+
+    def is_test_after_fit(self, trainer: Trainer) -> bool:
+        return self.first_stage == "fit" and trainer.state.fn != "fit"
+
+    @rank_zero_only
+    def save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
+        """Write run.json: what other commands wrote to it meanwhile, with what this one changes."""
+        self.entry["status"] = status
+        self.entry["error"] = error
+        self.entry["end"] = None if status == "running" else now()
+        if self.describes_run and not self.is_test_after_fit(trainer):
+            for key in ("status", "error", "end"):
+                self.facts[key] = self.entry[key]
+        record = read_run(self.directory)
+        metrics = record.get("metrics", {})
+        record.update(self.facts)
+        record["commands"] = with_entry(record.get("commands", []), self.entry)
+        if may_read_metrics(trainer, status):
+            record["metrics"] = {**metrics, **finite_metrics(trainer)}
+        write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def now() -> str:
+    """Return the time, such as 2026-01-31T13:05:00+01:00."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process that writes, also before there is a trainer."""
+    return not getattr(rank_zero_only, "rank", 0)
 
 
 def start_origin() -> subprocess.Popen[str]:
@@ -40,154 +207,30 @@ def start_origin() -> subprocess.Popen[str]:
     )
 
 
-class RunRecord(Callback):
-    """Keeps a run's `run.json`: what happened, and what it came from; and its `metrics.csv`.
+def with_entry(commands: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the commands of a run, in which this one has its present state, or is the last."""
+    updated = list(commands)
+    for number, command in enumerate(commands):
+        if is_same_command(command, entry):
+            updated[number] = entry
+            return updated
+    return [*updated, entry]
 
-    Args:
-        directory: The run's directory.
-        arguments: The arguments of the command.
-        config: Text for `config.yaml`; None if the run is only evaluated, so that all but commands and metrics stays.
-    """
 
-    samples, seconds, epoch_start = 0, 0.0, 0.0
-    first_stage = ""  # of the command: fit, also if a test follows
+def is_same_command(command: dict[str, Any], entry: dict[str, Any]) -> bool:
+    return all(command.get(key) == entry[key] for key in ("command", "start"))
 
-    def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
-        self.directory, self.config, self.run = directory, config, dict[str, Any]()
-        self.metrics = MetricsFile(directory / "metrics.csv")
-        self.command: dict[str, str | None] = {"command": shlex.join(arguments)}
-        self.origin: subprocess.Popen[str] | None = None
-        if config is not None and not getattr(
-            rank_zero_only, "rank", 0
-        ):  # where it comes from, beside its start
-            self.origin = start_origin()
 
-    @rank_zero_only
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.first_stage = self.first_stage or stage
-        # a run that goes on begins with its training, if that is not refused; the test after fit is the same command
-        if "start" in self.command or (
-            stage == "fit" and (self.directory / "config.yaml").exists()
-        ):
-            return
-        rank_zero_info(f"Run directory: {shown(self.directory)}")
-        self.command["start"] = datetime.now().astimezone().isoformat(timespec="seconds")
-        if self.origin:
-            write(self.directory / "config.yaml", str(self.config))
-            origin = json.loads(self.origin.communicate()[0] or "{}")
-            if self.origin.returncode:
-                rank_zero_info(
-                    "engine/origin.py failed: run.json will not say where the run comes from"
-                )
-            write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
-            origin = json.loads(mask(json.dumps(origin)))
-            place = {"schema": 1, "name": self.directory.parent.name, "id": self.directory.name}
-            data = getattr(cast("Any", trainer).datamodule, "sha256", {})
-            facts = {
-                "seed": os.environ.get("PL_GLOBAL_SEED"),
-                "data": data,
-                "cuda": torch.version.cuda,
-            }
-            self.run = {
-                **place,
-                "start": self.command["start"],
-                **read_run(self.directory),
-                **facts,
-                **origin,
-            }
-            # a test of what the run was before says nothing of what it becomes
-            self.run["metrics"] = {
-                k: v for k, v in self.run.get("metrics", {}).items() if not k.startswith("test/")
-            }
-        self._save(trainer, "running")
+def may_read_metrics(trainer: Trainer, status: str) -> bool:
+    """Return whether metrics can be computed: all processes take part in it, and one that failed would not."""
+    if status == "failed":
+        return trainer.world_size == 1
+    return status != "running"
 
-    @rank_zero_only
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record what callbacks have found, which Lightning calls before all others."""
-        found = with_found_values(self.config, trainer) if self.config else None
-        if found:
-            self.config = as_yaml(found)
-            write(self.directory / "config.yaml", self.config)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.setup(trainer, pl_module, "train")
-        self.metrics.resume(trainer.global_step)
-
-    @rank_zero_only
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.metrics.write()
-        self.epoch_start = time.monotonic()
-
-    on_train_end = on_train_epoch_start
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not self.epoch_start:
-            return
-        self.samples += samples_in(batch)
-        if trainer.is_last_batch:
-            self.seconds += time.monotonic() - self.epoch_start
-            self.run["samples_per_second"] = round(
-                self.samples * trainer.world_size / self.seconds, 1
-            )
-
-    @rank_zero_only
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        if "start" not in self.command:  # it has not begun
-            return
-        self.metrics.write()
-        error = mask(f"{type(exception).__name__}: {exception}")
-        is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-        run = self.directory.name
-        if self.is_test_after_fit(trainer):
-            rank_zero_info(f"The training is finished: test --run {run} repeats its test.")
-            error = f"test: {error}"
-        elif is_interrupted and self.first_stage == "fit":
-            rank_zero_info(f"The training is interrupted. fit --run {run} continues it.")
-        elif is_interrupted:
-            rank_zero_info("Interrupted")
-        if is_interrupted:
-            self._save(trainer, "interrupted")
-        else:
-            self._save(trainer, "failed", error)
-
-    def is_test_after_fit(self, trainer: Trainer) -> bool:
-        return self.first_stage == "fit" and trainer.state.fn != "fit"
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if "start" in self.command:
-            self._save(trainer, "finished")
-
-    @rank_zero_only
-    def _save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
-        time = datetime.now().astimezone().isoformat(timespec="seconds")
-        there = read_run(
-            self.directory
-        )  # other commands may have written since, such as a test of a run in training
-        this = {key: self.command[key] for key in ("command", "start")}.items()
-        self.command |= {
-            "status": status,
-            "error": error,
-            "end": None if status == "running" else time,
-        }
-        if self.origin and not self.is_test_after_fit(trainer):
-            self.run |= {key: self.command[key] for key in ("status", "error", "end")}
-        commands = [
-            self.command if entry.items() >= this else entry for entry in there.get("commands", [])
-        ]
-        run = (
-            there
-            | self.run
-            | {"commands": commands + [self.command] * (self.command not in commands)}
-        )
-        if status != "running" and (
-            status != "failed" or trainer.world_size == 1
-        ):  # computing them asks all processes
-            values = trainer.callback_metrics.items()
-            run["metrics"] = there.get("metrics", {}) | {
-                k: v.item() if v.isfinite() else None for k, v in values
-            }
-        write(self.directory / "run.json", json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+def finite_metrics(trainer: Trainer) -> dict[str, float | None]:
+    """Return the last value of each metric, None for one that is not finite, which JSON does not have."""
+    metrics: dict[str, float | None] = {}
+    for name, value in trainer.callback_metrics.items():
+        metrics[name] = value.item() if value.isfinite() else None
+    return metrics
