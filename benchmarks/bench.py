@@ -221,7 +221,6 @@ def gains() -> list[Figure]:
 RECIPE = ("-c", "configs/trainer/gpu.yaml", "--model.compile=false")
 CHANGES = {
     "with compile": ("--model.compile=true",),
-    "with channels_last": ("--model.channels_last=true",),
     "without bf16-mixed": ("--trainer.precision=32-true",),
     "without bf16-mixed and TF32": ("--trainer.precision=32-true", "--matmul_precision=highest"),
     "without on_device": ("--data.on_device=false",),

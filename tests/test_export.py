@@ -26,7 +26,7 @@ TABLE = ("-c", "configs/data/csv_table.yaml", "--data.batch_size=16")
 
 @pytest.fixture(scope="module")
 def project(render: Render) -> Path:
-    """A project with a run of a network that normalises by batches and drops, in channels_last and compiled."""
+    """A project with a run of a network that normalises by batches and drops, compiled."""
     answers: dict[str, Any] = {
         "datasets": ["digits", "csv_table"],
         "models": ["simplenet", "mlp", "regression"],
@@ -34,8 +34,15 @@ def project(render: Render) -> Path:
         "tooling": ["export"],
     }
     project = render(package_name="my_project", **answers)
-    fast = ("--model.channels_last=true", "--model.compile=true")
-    succeed(project, "fit", *DIGITS, *SHORT, *fast, "--name=exp1", TORCHDYNAMO_DISABLE="1")
+    succeed(
+        project,
+        "fit",
+        *DIGITS,
+        *SHORT,
+        "--model.compile=true",
+        "--name=exp1",
+        TORCHDYNAMO_DISABLE="1",
+    )
     succeed(project, "predict", *DIGITS, "--run=exp1", TORCHDYNAMO_DISABLE="1")
     rows = [f"{i},{'red' if i % 3 else 'blue'},{i * i}" for i in range(60)]
     (project / "data" / "table.csv").write_text("\n".join(["x,colour,y", *rows]) + "\n")

@@ -181,34 +181,13 @@ def test_data_cannot_be_kept_on_the_device_and_loaded_by_workers(project: Path) 
     assert message == "on_device is without workers, but num_workers is 2: set one to false or 0"
 
 
-def test_another_order_of_pixels_in_memory_gives_the_same_results(project: Path) -> None:
-    directory, _ = fit(project, "--name=channels", "--model.channels_last=true")
-    assert any(
-        value.ndim == 4 and not value.is_contiguous() for value in weights(directory).values()
-    )
-    last, plain = (
-        measured(
-            succeed(
-                project,
-                "test",
-                *DIGITS,
-                *SHORT[:2],
-                "--name=channels",
-                f"--model.channels_last={value}",
-            )
-        )
-        for value in ("true", "false")
-    )
-    assert last == pytest.approx(plain, rel=1e-4)
-
-
 @pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
 @pytest.mark.parametrize("net", ["traced.TracedNet", *sweep("simplenet.SimpleNet")])
 def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(
     project: Path, net: str
 ) -> None:
     own = f"--model.net=my_project.models.{net}"
-    recipe = ("-c", "configs/trainer/gpu.yaml", "--model.channels_last=true", own)
+    recipe = ("-c", "configs/trainer/gpu.yaml", own)
     once = (
         "--trainer.limit_train_batches=1",
         "--trainer.limit_val_batches=1",
@@ -222,7 +201,7 @@ def test_what_is_trained_with_the_recipe_for_gpus_is_a_plain_checkpoint(
         == weights(fit(project, "--trainer.limit_train_batches=1")[0]).keys()
     )
     assert {value.dtype for value in weights(directory).values()} == {torch.float32, torch.int64}
-    plain = ("--model.compile=false", "--model.channels_last=false", "--trainer.precision=32-true")
+    plain = ("--model.compile=false", "--trainer.precision=32-true")
     output = succeed(project, "test", *DIGITS, *SHORT[:2], *plain, own, f"--name={net}")
     assert "test/acc" in output
     code = f"""

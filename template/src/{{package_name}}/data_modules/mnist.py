@@ -9,9 +9,13 @@ from .in_memory import DownloadedDataModule, ImageTensors
 
 
 class MNISTDataModule(DownloadedDataModule):
-    """The official training set, of which `val_size` images are for validation, and the official test set."""
+    """The official training set and test set. For validation, `val_size` training images are held out."""
 
-    num_classes, input_shape, mean, std = 10, (1, 28, 28), 0.1307, 0.3081
+    num_classes = 10
+    input_shape = (1, 28, 28)
+    mean = 0.1307  # of the training images, in [0, 1]
+    std = 0.3081
+
     name = "mnist"
     mirrors = (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -27,9 +31,12 @@ class MNISTDataModule(DownloadedDataModule):
     def load(self, train: bool) -> ImageTensors:
         """Return the 60,000 training images, or the 10,000 test images."""
         part = "train" if train else "t10k"
-        images = self._read(f"{part}-images-idx3-ubyte.gz", header=16).view(-1, 1, 28, 28)
-        return ImageTensors(images, self._read(f"{part}-labels-idx1-ubyte.gz", header=8).long())
+        images = self._read(f"{part}-images-idx3-ubyte.gz", header=16)
+        labels = self._read(f"{part}-labels-idx1-ubyte.gz", header=8)
+        return ImageTensors(images.view(-1, 1, 28, 28), labels.long())
 
     def _read(self, name: str, header: int) -> torch.Tensor:
+        """Return the bytes of an IDX file after its header, uint8 of shape (bytes,)."""
         with gzip.open(self.folder / name) as file:
-            return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8, offset=header)
+            content = bytearray(file.read())
+        return torch.frombuffer(content, dtype=torch.uint8, offset=header)

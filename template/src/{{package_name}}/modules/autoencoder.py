@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
@@ -41,54 +42,59 @@ class AutoencoderModule(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if input_shape is None:  # the command line has not found it
+        if input_shape is None:
             raise UserError("input_shape is missing: the data module must have this attribute")
         self.save_hyperparameters()
         self.net = net(input_shape)
         if compile:
-            # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
+            # Unlike `net.compile()`, this compiles an nn.Sequential too. Checkpoints keep the names of the weights.
             self.net.forward = torch.compile(self.net.forward)
-        self.optimizer, self.lr_scheduler, self.monitor, self.mode = (
-            optimizer or AdamW,
-            lr_scheduler,
-            monitor,
-            mode,
-        )
-        self.val_loss = MeanMetric(
-            nan_strategy="disable"
-        )  # in testing too; its check would wait for the device
+        self.optimizer = optimizer or AdamW
+        self.lr_scheduler = lr_scheduler
+        self.monitor = monitor
+        self.mode = mode
+        # The metrics' own checks of values are off, because they would wait for the GPU in every step.
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.test_loss = MeanMetric(nan_strategy="disable")
 
-    configure_optimizers = optim.configure_optimizers
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optim.configure_optimizers(self)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reconstructions, float32 of shape (N, *input_shape), and the latents, (N, latent_dim)."""
-        return self.net(inputs)  # type: ignore[no-any-return]
+        reconstructions, latents = self.net(inputs)
+        return reconstructions, latents
 
     def errors(self, reconstructions: Tensor, inputs: Tensor) -> Tensor:
         """Return the mean squared error of every sample, of shape (N,)."""
         return (reconstructions - inputs).square().flatten(1).mean(dim=1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self._step(batch).mean()
+        loss = self._errors_of(batch).mean()
+        # Of a small network, `self.log` in every step takes longer than the step.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.val_loss.update(self._step(batch))
-
-    test_step = validation_step
+        self.val_loss.update(self._errors_of(batch))
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", self.val_loss, prog_bar=True)
 
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.test_loss.update(self._errors_of(batch))
+
     def on_test_epoch_end(self) -> None:
-        self.log("test/loss", self.val_loss)
+        self.log("test/loss", self.test_loss)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return `error`, the squared error of shape (N,), and `latent`, of shape (N, latent_dim)."""
-        reconstructions, latents = self(batch[0])
-        return {"error": self.errors(reconstructions, batch[0]), "latent": latents}
+        inputs, _ = batch
+        reconstructions, latents = self(inputs)
+        return {"error": self.errors(reconstructions, inputs), "latent": latents}
 
-    def _step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return self.errors(self(batch[0])[0], batch[0])
+    def _errors_of(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, _ = batch
+        reconstructions, _ = self(inputs)
+        return self.errors(reconstructions, inputs)

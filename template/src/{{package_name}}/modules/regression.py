@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric, MetricCollection
@@ -48,40 +49,26 @@ class RegressionModule(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if None in (num_outputs, input_shape):  # the command line has not found it
+        if num_outputs is None or input_shape is None:
             raise UserError(
                 "num_outputs or input_shape is missing: pass -c configs/data/<name>.yaml that gives both"
             )
         self.save_hyperparameters()
         self.net = net(num_outputs, input_shape)
         if compile:
-            # checkpoints keep the names of the plain network; net.compile() would leave an nn.Sequential as it is
+            # Unlike `net.compile()`, this compiles an nn.Sequential too. Checkpoints keep the names of the weights.
             self.net.forward = torch.compile(self.net.forward)
-        self.optimizer, self.lr_scheduler, self.monitor, self.mode = (
-            optimizer or AdamW,
-            lr_scheduler,
-            monitor,
-            mode,
-        )
+        self.optimizer = optimizer or AdamW
+        self.lr_scheduler = lr_scheduler
+        self.monitor = monitor
+        self.mode = mode
         self.register_buffer("target_mean", torch.zeros(num_outputs))
         self.register_buffer("target_std", torch.ones(num_outputs))
-        self.val_metrics, self.test_metrics = (
-            MetricCollection(
-                {
-                    "loss": MeanMetric(
-                        nan_strategy="disable"
-                    ),  # its check waits for the device in every step
-                    "mae": MeanAbsoluteError(),
-                    "rmse": MeanSquaredError(squared=False),
-                    "r2": R2Score(),
-                },
-                prefix=prefix,
-                compute_groups=False,
-            )
-            for prefix in ("val/", "test/")
-        )
+        self.val_metrics = regression_metrics("val/")
+        self.test_metrics = regression_metrics("test/")
 
-    configure_optimizers = optim.configure_optimizers
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optim.configure_optimizers(self)
 
     def setup(self, stage: str) -> None:
         """Take the training targets' mean and standard deviation from the data module, if it has them."""
@@ -92,14 +79,17 @@ class RegressionModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the predictions, float32 of shape (N, num_outputs), in the units of the targets."""
-        return self.target_mean + self.target_std * self.net(inputs)  # type: ignore[no-any-return]
+        predictions: Tensor = self.target_mean + self.target_std * self.net(inputs)
+        return predictions
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
         return ((predictions - targets) / self.target_std).square().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(*self._step(batch))
+        predictions, targets = self._predictions_and_targets(batch)
+        loss = self.loss(predictions, targets)
+        # Of a small network, `self.log` in every step takes longer than the step.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.log("train/loss", loss, sync_dist=True)
         return loss
@@ -120,16 +110,29 @@ class RegressionModule(LightningModule):
         """Return `prediction`, float32 of shape (N, num_outputs), or (N,) for one output."""
         return {"prediction": self(batch[0]).squeeze(1)}
 
-    def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _predictions_and_targets(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         predictions = self(batch[0])
         return predictions, batch[1].float().reshape(predictions.shape)
 
     def _update(self, metrics: MetricCollection, batch: tuple[Tensor, Tensor]) -> None:
-        predictions, targets = self._step(batch)
+        predictions, targets = self._predictions_and_targets(batch)
         metrics["loss"].update(self.loss(predictions, targets).expand(len(targets)))
         metrics["mae"].update(predictions, targets)
         metrics["rmse"].update(predictions, targets)
-        # R2 is the same of standardised numbers, but its sums of squares lose no digits
-        metrics["r2"].update(
-            *((values - self.target_mean) / self.target_std for values in (predictions, targets))
-        )
+        # R2 is the same of standardised numbers, whose sums of squares lose no digits.
+        metrics["r2"].update(self._standardised(predictions), self._standardised(targets))
+
+    def _standardised(self, values: Tensor) -> Tensor:
+        return (values - self.target_mean) / self.target_std
+
+
+def regression_metrics(prefix: str) -> MetricCollection:
+    """Return the metrics of a validation or a test, whose names begin with `prefix`."""
+    metrics = {
+        # Its own check of values is off, because it would wait for the GPU in every step.
+        "loss": MeanMetric(nan_strategy="disable"),
+        "mae": MeanAbsoluteError(),
+        "rmse": MeanSquaredError(squared=False),
+        "r2": R2Score(),
+    }
+    return MetricCollection(metrics, prefix=prefix, compute_groups=False)
