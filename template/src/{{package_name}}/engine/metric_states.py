@@ -1,6 +1,12 @@
 """The states of a module's metrics, so that a resumed run counts on where it stopped.
 
 torchmetrics saves only states that are declared persistent. Here all are saved, of nested metrics too.
+
+Two private names of libraries are used here, each in one function, because there is no public way to what they hold:
+
+- `_results` of Lightning's loops, in `log_entries`: which metrics, and which sums, `self.log` keeps in this epoch.
+  Lightning neither saves them nor shows them before the epoch has ended.
+- `_update_count` of a metric, in `set_update_count`: torchmetrics shows it as `update_count`, and lets nobody set it.
 """
 
 from collections.abc import Iterator
@@ -50,12 +56,21 @@ def restore_metric_states(module: LightningModule, states: MetricStates) -> None
         if name not in states:
             continue
         known = metric.metric_state.keys()
+        metric.reset()  # it also forgets the result of an earlier compute
         for key, value in states[name]["state"].items():
             if key in known:
                 setattr(metric, key, on_device(value, metric.device))
-        # A mean over updates needs their number, which torchmetrics lets nobody set.
-        metric._update_count = states[name]["updates"]
-        metric._computed = None
+        set_update_count(metric, states[name]["updates"])
+
+
+def set_update_count(metric: Metric, count: int) -> None:
+    """Set how often a metric has been updated. A mean over updates needs it."""
+    metric._update_count = count
+
+
+def log_entries(loop: Any) -> dict[str, Any]:
+    """Return what `self.log` keeps in a loop, by key: metrics, each of which is a metric itself."""
+    return dict(loop._results)
 
 
 def on_device(value: Any, device: torch.device) -> Any:
@@ -71,14 +86,14 @@ def on_device(value: Any, device: torch.device) -> Any:
 
 def logged_metrics(trainer: Trainer) -> set[int]:
     """Return the ids of the metrics that were given to `self.log`, which Lightning resets after the epoch."""
-    epoch_loop = trainer.fit_loop.epoch_loop
-    entries = [*epoch_loop._results.values(), *epoch_loop.val_loop._results.values()]
+    training = trainer.fit_loop.epoch_loop
+    entries = [*log_entries(training).values(), *log_entries(training.val_loop).values()]
     return {id(entry.value) for entry in entries if isinstance(entry.value, Metric)}
 
 
 def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
     """Return what `self.log(…, on_epoch=True)` has added up in this epoch. Lightning does not save it."""
-    entries = trainer.fit_loop.epoch_loop._results
+    entries = log_entries(trainer.fit_loop.epoch_loop)
     sums = {}
     for key, entry in entries.items():
         if entry.is_tensor and entry.meta.on_epoch:
@@ -88,8 +103,9 @@ def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 def add_epoch_means(trainer: Trainer, saved: dict[str, dict[str, Any]]) -> None:
     """Add what `epoch_means` returned to the entries that have been logged since, and remove it from `saved`."""
-    entries = trainer.fit_loop.epoch_loop._results
+    entries = log_entries(trainer.fit_loop.epoch_loop)
     for key in [key for key in saved if key in entries]:
+        # Nobody has computed it yet: Lightning does so at the end of the epoch, after this callback.
         entry = entries[key]
         for name, value in saved.pop(key).items():
             value = value.to(entry.value.device)
@@ -98,4 +114,3 @@ def add_epoch_means(trainer: Trainer, saved: dict[str, dict[str, Any]]) -> None:
                 setattr(entry, name, entry.meta.reduce_fx(value, current))
             else:
                 setattr(entry, name, value + current)
-        entry._computed = None
