@@ -304,6 +304,22 @@ def test_a_trial_that_fails_is_told_and_the_next_one_begins(project: Path) -> No
     ) == states.count(TrialState.FAIL)
 
 
+def test_a_trial_that_diverges_is_a_bad_one_and_no_mistake(project: Path) -> None:
+    grid = {"model.lr_scheduler.max_lr": [1e30, 0.01]}
+    settings = {"search_space": deepcopy(grid), "seed": 0}
+    sampler = {"class_path": "optuna.samplers.GridSampler", "init_args": settings}
+    write(project, space=grid, trials=2, sampler=sampler)
+    output = search(project, "--trainer.max_epochs=1")
+    states = {trial.params["model.lr_scheduler.max_lr"]: trial.state for trial in trials(project)}
+    assert states == {1e30: TrialState.PRUNED, 0.01: TrialState.COMPLETE}
+    assert output.count(": training has diverged: after ") == 1
+    assert "The trial failed" not in output
+    assert {run["status"]: run["trial"]["pruned"] for run in runs(project)} == {
+        "failed": True,
+        "finished": False,
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "args", "line"),
     [

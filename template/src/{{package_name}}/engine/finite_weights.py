@@ -6,6 +6,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import UserError
 
+# How the line begins. A search tells such a trial from a mistake by it.
+DIVERGED = "training has diverged"
+
 
 class FiniteWeights(Callback):
     """Raises UserError if weights are not finite, before they are validated or saved.
@@ -29,7 +32,7 @@ class FiniteWeights(Callback):
         diverged = not are_finite(pl_module)
         if trainer.strategy.reduce_boolean_decision(diverged, all=False):
             raise UserError(
-                f"training has diverged: after {trainer.global_step} steps the weights are no finite numbers "
+                f"{DIVERGED}: after {trainer.global_step} steps the weights are no finite numbers "
                 f"({first_not_finite(pl_module)}). Checkpoints from before are kept. Lower the learning rate, or set "
                 "--trainer.gradient_clip_val 1"
             )

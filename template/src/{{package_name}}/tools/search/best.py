@@ -16,7 +16,9 @@ def write_best(study: optuna.Study, metric: str) -> None:
     """Write the configuration of the best trial as a config of its own, and print its path."""
     if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         name = study.study_name
-        raise UserError(f"all trials of {name} were stopped early: the pruner is too strict")
+        raise UserError(
+            f"all trials of {name} were stopped early, or diverged: the pruner is too strict, or the space too wide"
+        )
 
     best = study.best_trial
     trial = f"trial {best.number}"

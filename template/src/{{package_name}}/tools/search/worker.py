@@ -14,6 +14,7 @@ from filelock import FileLock
 from optuna.storages import fail_stale_trials
 from optuna.trial import Trial, TrialState
 
+from ...engine.finite_weights import DIVERGED
 from ...engine.run_directory import logs_folder
 from ...utils.project import UserError, project_root, write
 from ..fit_process import FitProcess
@@ -95,7 +96,7 @@ class Worker:
 
         Raises:
             UserError: The run failed.
-            TrialPruned: The pruner stopped the run.
+            TrialPruned: The pruner stopped the run, or its training diverged, which says that the values are bad.
         """
         self.start_lock.release()
         options = suggested_options(trial, self.search.space)
@@ -111,6 +112,10 @@ class Worker:
         finally:
             process.stop()
 
+        if (process.error or "").startswith(DIVERGED) and process.directory:
+            self.add_trial_to_record(process.directory, trial, pruned=True)
+            print(f"Trial {trial.number}: {process.error}", *options, file=sys.stderr)
+            raise optuna.TrialPruned
         self.check(process, pruned)
         if not values or not process.directory:
             raise UserError(f"it ended before {self.search.metric} was measured")
