@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import DIGITS, QUESTIONS, ROOT, Server, as_listed, choices_of, files, fits, git
+from conftest import DIGITS, QUESTIONS, ROOT, Server, as_listed, choices_of, files, fits, git, sweep
 from copier import VcsRef, run_copy, run_update
 from packaging.version import Version
 from release import releases
@@ -673,11 +673,22 @@ def test_every_pair_of_answers_updates_without_a_file_lost(
         shutil.rmtree(project)
 
 
-@pytest.mark.parametrize("release", ENDS)
+TEXTS = [*zip(HOSTILE[::3], HOSTILE[1::3], HOSTILE[2::3], strict=False)]
+SHARES = [(release, TEXTS[number :: len(ENDS)]) for number, release in enumerate(ENDS)]
+WHOLES = [(release, TEXTS) for release in ENDS]
+
+
+@pytest.mark.parametrize(
+    ("release", "share"), [*SHARES, *sweep(*WHOLES)], ids=[*ENDS, *(f"{end}, all" for end in ENDS)]
+)
 def test_hostile_text_survives(
-    template: Path, fresh: Callable[[Path], dict[str, bytes]], tmp_path: Path, release: str
+    template: Path,
+    fresh: Callable[[Path], dict[str, bytes]],
+    tmp_path: Path,
+    release: str,
+    share: list[tuple[str, ...]],
 ) -> None:
-    for number, texts in enumerate(zip(HOSTILE[::3], HOSTILE[1::3], HOSTILE[2::3], strict=False)):
+    for number, texts in enumerate(share):
         answers = dict(
             zip(("project_name", "project_description", "user_name"), texts, strict=True)
         )
@@ -690,11 +701,18 @@ def test_hostile_text_survives(
         assert (metadata["description"], metadata["authors"]) == (texts[1], [{"name": texts[2]}])
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("release", "everything"),
+    [
+        *((release, False) for release in RELEASES[:-1]),
+        *((release, True) for release in RELEASES[-1:]),
+        *sweep(*((release, True) for release in RELEASES[:-1])),
+    ],
+)
 def test_the_updated_project_passes_its_tests_and_its_old_runs_go_on(
-    started: Callable[..., Path], warm: Server, release: str
+    started: Callable[..., Path], warm: Server, release: str, everything: bool
 ) -> None:
-    project = started(release, everything=True)
+    project = started(release, everything)
     quiet = ("--trainer.logger=false", "--trainer.enable_progress_bar=false")
 
     def accuracy(*args: str) -> str:
