@@ -115,6 +115,11 @@ def test_a_direction_that_is_chosen_is_taken(project: Path) -> None:
     succeed(project, "fit", "--run=chosen")
     message = fail(project, "fit", "--run=chosen", "--checkpoint.monitor=val/error")
     assert message.endswith("set --checkpoint.mode min")
+    stopping = (
+        '{"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss", "mode": "max"}}'
+    )
+    fit(project, "stopping", f"--trainer.callbacks+=[{stopping}]")
+    succeed(project, "fit", "--run=stopping")
 
 
 @pytest.mark.parametrize("name", ["best", "last"])

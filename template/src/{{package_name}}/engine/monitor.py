@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ..utils.project import UserError
+from .classes import arguments_of, find_class
 from .configs import Given, place_of
 from .values import told
 
@@ -66,7 +67,8 @@ def check_directions(config: Any, values: Sequence[Given]) -> None:
     followers = [("checkpoint", config.checkpoint)]
     callbacks = config.trainer.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        followers.append(("trainer.callbacks", getattr(callback, "init_args", None) or {}))
+        if has_default_mode(callback):
+            followers.append(("trainer.callbacks", callback.init_args))
     for key, settings in followers:
         metric, mode = settings.get("monitor"), settings.get("mode")
         fitting = fitting_mode(metric) if isinstance(metric, str) else None
@@ -76,6 +78,13 @@ def check_directions(config: Any, values: Sequence[Given]) -> None:
             problem = f"is {metric}, but {key}.mode is {mode}, so that the worst counts as the best"
             mend = f"set --{key}.mode {fitting}"
             raise UserError(told(f"{key}.monitor", f"{problem}: {mend}", values, metric))
+
+
+def has_default_mode(callback: Any) -> bool:
+    """Return whether a callback has the mode that it has if none is given. Another one was chosen."""
+    settings = getattr(callback, "init_args", None) or {}
+    mode = arguments_of(find_class(getattr(callback, "class_path", None))).get("mode")
+    return mode is not None and settings.get("mode") == mode.default
 
 
 def is_chosen(key: str, metric: str, mode: str, values: Sequence[Given]) -> bool:
