@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from bench import CHANGES, RECIPE, Figure
-from conftest import DIGITS, ROOT, Render, succeed
+from conftest import DIGITS, ROOT, Render, succeed, sweep
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -42,7 +42,7 @@ def test_a_figure_that_does_not_exist_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("script", ["loop.py", "per_sample.py"])
+@pytest.mark.parametrize("script", ["loop.py", *sweep("per_sample.py")])
 def test_what_is_compared_with_learns(render: Render, tmp_path: Path, script: str) -> None:
     if "MNIST_DIR" not in os.environ:
         pytest.skip("MNIST_DIR does not name a folder with the official MNIST files")
