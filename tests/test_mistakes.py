@@ -25,6 +25,7 @@ import json, os, sys
 sys.path.insert(0, "src")
 import lightning.pytorch.cli
 from my_project import __main__, cli
+from my_project.engine import cli as engine
 from my_project.engine.messages import RULES
 from my_project.engine.parse_errors import read_message
 
@@ -52,7 +53,7 @@ def noted(message, *rest):
     return explain(message, *rest)
 
 
-explain, cli.explain_parse_error = cli.explain_parse_error, noted
+explain, engine.explain_parse_error = engine.explain_parse_error, noted
 Real.setup_parser = setup_once
 Real._run_subcommand = lambda self, subcommand: None
 cli.CLI = command_line
