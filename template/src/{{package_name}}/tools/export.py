@@ -53,7 +53,8 @@ def main(args: Sequence[str] | None = None) -> None:
     with mistakes_end_in_a_line():
         options = parse(args)
         run = find_run(options.run, chosen_folder(options.logs))
-        path = options.output or run / f"{options.checkpoint}{SUFFIXES[options.format]}"
+        name = options.checkpoint + SUFFIXES[options.format]
+        path = options.output or run / name
         export(run, options.checkpoint, options.format, path, options.tolerance)
 
 
@@ -102,10 +103,12 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
     """Write the file; raise UserError, and write none, if it predicts otherwise than the model."""
     exported, inputs = load(run, checkpoint)
     classes = json.dumps(class_names(exported.data), ensure_ascii=False)
-    metadata = {"classes": classes, "run": "/".join(run.parts[-2:])}
+    name_and_id = "/".join(run.parts[-2:])
+    metadata = {"classes": classes, "run": name_and_id}
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}{SUFFIXES[kind]}")  # torch.export needs its own suffix
+    suffix = SUFFIXES[kind]  # torch.export needs its own
+    part = path.with_name(f".{os.getpid()}{suffix}")
     try:
         # eager, because compiled code of the training cannot be exported
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
@@ -146,7 +149,8 @@ def test_samples(data: Any) -> tuple[Tensor, Tensor]:
         count += len(batch[0])
         if count >= CHECKED:
             break
-    return torch.cat(inputs)[:CHECKED], labels[0][0]
+    first_label = labels[0][0]
+    return torch.cat(inputs)[:CHECKED], first_label
 
 
 def check_shapes(first: Tensor, other: Tensor) -> None:
@@ -235,7 +239,9 @@ def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: Met
     for name, value in exported.model.state_dict().items():
         copies[name] = value.clone().contiguous()  # the format has no memory that weights share
     path.write_bytes(save(copies, metadata))
-    weights = {f"model.{name}": value for name, value in load_file(path).items()}
+    weights = {}
+    for name, value in load_file(path).items():
+        weights[f"model.{name}"] = value
 
     def predict(inputs: Tensor) -> Outputs:
         return cast("Outputs", torch.func.functional_call(exported, weights, (inputs,)))

@@ -23,6 +23,8 @@ LOOP_POSITION = {"epoch", "step"}  # columns of metrics.csv that are no metrics
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 CONTEXT: Any = multiprocessing.get_context(START_METHOD)
 
+Validation = tuple[int, float]  # epoch and value
+
 
 class FitProcess:
     """Trains in a process of its own. The process saves and stops when it is told to, or when this one has ended.
@@ -52,7 +54,7 @@ class FitProcess:
             else:
                 self.error = message
 
-    def epochs(self, metric: str) -> Iterator[tuple[int, float]]:
+    def epochs(self, metric: str) -> Iterator[Validation]:
         """Yield the epoch and the value of each validation, until the process ends.
 
         Raises:
@@ -114,18 +116,20 @@ class FitProcess:
         return int(self.process.exitcode or 0)
 
 
-def validations(run: Run, metric: str) -> dict[int, tuple[int, float]]:
+def validations(run: Run, metric: str) -> dict[int, Validation]:
     """Return the epoch and the value of each validation, by its step.
 
     Raises:
         UserError: The run has metrics of the validation set, but not this one.
     """
-    found: dict[int, tuple[int, float]] = {}
+    found: dict[int, Validation] = {}
     names: set[str] = set()
     for row in run.history:
         names.update(row)
         if metric in row:
-            found[int(row["step"])] = (int(row["epoch"]), row[metric])
+            step = int(row["step"])
+            epoch = int(row["epoch"])
+            found[step] = (epoch, row[metric])
 
     names -= LOOP_POSITION
     validated = any(name.startswith("val/") for name in names)

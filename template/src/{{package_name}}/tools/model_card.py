@@ -118,7 +118,10 @@ def test_results(record: Values) -> dict[str, str]:
     results = {}
     for name, value in record.get("metrics", {}).items():
         if name.startswith("test/"):
-            results[name] = "not finite" if value is None else f"{value:.4g}"
+            if value is None:
+                results[name] = "not finite"
+            else:
+                results[name] = f"{value:.4g}"
     return results
 
 
@@ -129,7 +132,9 @@ def code_and_data(record: Values, config: Values) -> Values:
     if commands:
         command = code(f"python src/main.py {commands[0]['command']}")
     hashes = record.get("data") or {}
-    files = [f"{name} (SHA-256 {value})" for name, value in hashes.items()]
+    files = []
+    for name, value in hashes.items():
+        files.append(f"{name} (SHA-256 {value})")
     return {
         "Commit": commit(record),
         "Command": command,
@@ -174,7 +179,8 @@ def digest(path: Path) -> str:
 def trained(run: Path, record: Values) -> str:
     """Return when a run was trained, and how long that took."""
     day = str(record.get("start", ""))[:10]
-    took = timedelta(seconds=int(Run(run).duration or 0))
+    duration = Run(run).duration or 0
+    took = timedelta(seconds=int(duration))
     if not took:
         return day
     return f"{day}, in {took} h"

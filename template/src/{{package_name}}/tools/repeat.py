@@ -15,12 +15,14 @@ USAGE = "%(prog)s [--seeds 1..5] [--folds 5] [--name NAME] [arguments of fit]"
 RANGE = re.compile(r"(\d+)\.\.(\d+)")  # such as 1..5
 LIST = re.compile(r"\d+(,\d+)*")  # such as 3,7
 
+Options = list[str]
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     stop_like_ctrl_c()
-    repeats: list[list[str]] = []
+    repeats: list[Options] = []
     finished = 0
     try:
         options, fit_arguments = new_parser().parse_known_args(args)
@@ -32,9 +34,11 @@ def main(args: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print(f"Interrupted: {finished} of {len(repeats)} runs are finished", file=sys.stderr)
+        share = f"{finished} of {len(repeats)} runs"
+        print(f"Interrupted: {share} are finished", file=sys.stderr)
         sys.exit(130)
-    runs(["summary", f"--name={options.name}", f"{OPTION}={logs_folder(fit_arguments)}"])
+    logs = logs_folder(fit_arguments)
+    runs(["summary", f"--name={options.name}", f"{OPTION}={logs}"])
 
 
 def new_parser() -> Parser:
@@ -48,17 +52,21 @@ def new_parser() -> Parser:
     return parser
 
 
-def repeated_options(seeds: str | None, folds: int | None) -> list[list[str]]:
+def repeated_options(seeds: str | None, folds: int | None) -> list[Options]:
     """Return the options of each run: every fold of every seed."""
     if not seeds and not folds:
         raise UserError("--seeds or --folds is missing: what is to differ between the runs?")
-    seed_options: list[list[str]] = [[]]
+    repeats: list[Options] = [[]]
     if seeds:
-        seed_options = [[f"--seed_everything={seed}"] for seed in numbers(seeds)]
-    fold_options: list[list[str]] = [[]]
-    if folds:
-        fold_options = [[f"--data.fold={fold}/{folds}"] for fold in range(1, folds + 1)]
-    return [seed + fold for seed in seed_options for fold in fold_options]
+        repeats = [[f"--seed_everything={seed}"] for seed in numbers(seeds)]
+    if not folds:
+        return repeats
+
+    with_folds = []
+    for seed in repeats:
+        for fold in range(1, folds + 1):
+            with_folds.append([*seed, f"--data.fold={fold}/{folds}"])
+    return with_folds
 
 
 def numbers(text: str) -> list[int]:

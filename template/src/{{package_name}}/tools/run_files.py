@@ -15,7 +15,7 @@ from filelock import FileLock
 
 VERBS = ("fit", "validate", "test", "predict")
 COLUMNS = ("name", "id", "status", "duration", "epochs", "steps", "commit")
-OF_THE_DIRECTORY = ("id", "name")  # keys whose values need no file
+NEED_NO_VALUES = ("id", "name", "status")  # keys that every run has, without reading all its files
 
 # What run.json holds if it is not damaged
 KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}
@@ -165,7 +165,9 @@ class Run:
 
     def has(self, key: str) -> bool:
         """Return whether it has a value of this key. It reads no more files than necessary."""
-        return key in OF_THE_DIRECTORY or key == "status" or key in self.values
+        if key in NEED_NO_VALUES:
+            return True
+        return key in self.values
 
     def value(self, key: str) -> Any:
         """Return the value of a key, None if it has none. It reads no more files than necessary."""
@@ -254,14 +256,16 @@ def sub_command(command: str) -> str:
 
 def flat(value: Any, path: str = "") -> Values:
     """Return nested dictionaries, and lists of them, as one dictionary with dotted keys."""
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        value = dict(enumerate(value))
+    if isinstance(value, list):
+        has_dictionaries = any(isinstance(item, dict) for item in value)
+        if has_dictionaries:
+            value = dict(enumerate(value))
     if not isinstance(value, dict):
         return {path: value}
 
     leaves: Values = {}
     for key, item in value.items():
-        place = f"{path}.{key}" if path else f"{key}"
+        place = f"{path}.{key}" if path else str(key)
         leaves |= flat(item, place)
     return leaves
 

@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 Color = tuple[int, int, int]
+Point = tuple[int, int]
+Picture = Image.Image
 
 RIGHT: Color = (33, 102, 172)  # blue
 WRONG: Color = (178, 24, 43)  # red
@@ -77,7 +79,7 @@ class Layout:
         return int((index + 0.5) * self.cell)
 
 
-def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
+def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Picture:
     """Draw a confusion matrix.
 
     Blue is right, red is wrong. The larger its share of the row, the darker is a cell. The shade is the root of the
@@ -90,9 +92,11 @@ def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Image.Image:
     layout = new_layout(names)
     totals = matrix.sum(dim=1, keepdim=True).clamp(min=1)
     shades = (matrix / totals).sqrt()
-    size = (layout.left + layout.side + MARGIN, MARGIN + layout.side + layout.below)
-    picture = Image.new("RGB", size, "white")
-    picture.paste(draw_cells(shades, layout.side), (layout.left, MARGIN))
+    width = layout.left + layout.side + MARGIN
+    height = MARGIN + layout.side + layout.below
+    picture = Image.new("RGB", (width, height), "white")
+    cells = draw_cells(shades, layout.side)
+    picture.paste(cells, (layout.left, MARGIN))
 
     for index in range(len(layout.labels)):
         draw_label(picture, layout, index)
@@ -113,7 +117,7 @@ def new_layout(names: Sequence[str]) -> Layout:
     return Layout(cell, side, text, labels)
 
 
-def draw_cells(shades: Tensor, side: int) -> Image.Image:
+def draw_cells(shades: Tensor, side: int) -> Picture:
     """Draw the cells of a matrix in their shades, from 0 (white) to 1."""
     count = len(shades)
     diagonal = torch.eye(count, dtype=torch.bool).unsqueeze(2)
@@ -123,7 +127,7 @@ def draw_cells(shades: Tensor, side: int) -> Image.Image:
     return image.resize((side, side), Image.Resampling.BOX)
 
 
-def draw_label(picture: Image.Image, layout: Layout, index: int) -> None:
+def draw_label(picture: Picture, layout: Layout, index: int) -> None:
     """Write a class's name beside its row and below its column, and draw the lines around both."""
     draw = ImageDraw.Draw(picture)
     label = layout.labels[index]
@@ -135,7 +139,8 @@ def draw_label(picture: Image.Image, layout: Layout, index: int) -> None:
     beside = (left - 6, MARGIN + middle)
     draw.text(beside, label, "black", font(layout.text), "rm")
     if layout.upward:
-        corner = (left + middle - layout.text // 2 - 1, bottom + 6)
+        start = middle - layout.text // 2 - 1
+        corner = (left + start, bottom + 6)
         write_upward(picture, corner, label, layout.text)
     else:
         below = (left + middle, bottom + 6)
@@ -149,7 +154,7 @@ def draw_label(picture: Image.Image, layout: Layout, index: int) -> None:
         draw.line([(left, y), (right, y)], "lightgrey")
 
 
-def draw_frame(picture: Image.Image, layout: Layout) -> None:
+def draw_frame(picture: Picture, layout: Layout) -> None:
     """Draw the matrix's edge, and write the titles of its axes."""
     draw = ImageDraw.Draw(picture)
     right = layout.left + layout.side
@@ -163,7 +168,7 @@ def draw_frame(picture: Image.Image, layout: Layout) -> None:
     write_upward(picture, corner, "true", LARGEST_TEXT)
 
 
-def draw_numbers(picture: Image.Image, layout: Layout, matrix: Tensor, shades: Tensor) -> None:
+def draw_numbers(picture: Picture, layout: Layout, matrix: Tensor, shades: Tensor) -> None:
     """Write the numbers that are not 0 into their cells, if they fit."""
     longest = str(int(matrix.max()))
     size = largest_size(longest, layout.cell - 3)
@@ -187,7 +192,7 @@ def largest_size(text: str, width: int) -> int | None:
     return None
 
 
-def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
+def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Picture:
     """Draw images, five in a row, each with its class and the predicted class below it.
 
     Args:
@@ -196,8 +201,9 @@ def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
     rows = ceil(len(images) / COLUMNS)
     across = TILE + MARGIN
     down = TILE + CAPTION + MARGIN
-    size = (COLUMNS * across + MARGIN, rows * down + MARGIN)
-    picture = Image.new("RGB", size, "white")
+    width = COLUMNS * across + MARGIN
+    height = rows * down + MARGIN
+    picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)
     for index, (image, true, predicted) in enumerate(images):
         row, column = divmod(index, COLUMNS)
@@ -207,14 +213,20 @@ def draw_images(images: Sequence[tuple[Tensor, str, str]]) -> Image.Image:
 
         tile = as_tile(image)
         picture.paste(tile, (left, bottom - tile.height))
-        first = clipped(f"true: {true}", CAPTION_TEXT, TILE)
-        second = clipped(f"predicted: {predicted}", CAPTION_TEXT, TILE)
-        draw.text((left, bottom + 4), first, RIGHT, font(CAPTION_TEXT))
-        draw.text((left, bottom + 4 + LINE), second, WRONG, font(CAPTION_TEXT))
+        first = (left, bottom + 4)
+        second = (left, bottom + 4 + LINE)
+        draw_caption(draw, first, f"true: {true}", RIGHT)
+        draw_caption(draw, second, f"predicted: {predicted}", WRONG)
     return picture
 
 
-def as_tile(image: Tensor) -> Image.Image:
+def draw_caption(draw: ImageDraw.ImageDraw, corner: Point, text: str, color: Color) -> None:
+    """Write a line below an image, or as much of it as fits."""
+    line = clipped(text, CAPTION_TEXT, TILE)
+    draw.text(corner, line, color, font(CAPTION_TEXT))
+
+
+def as_tile(image: Tensor) -> Picture:
     """Return an image in the size of a tile. A small one becomes a multiple of its size, so that pixels stay sharp."""
     pixels = image.permute(1, 2, 0).squeeze(2).numpy()
     tile = Image.fromarray(pixels)
@@ -258,10 +270,12 @@ def clipped(text: str, size: int, width: int) -> str:
     return text + "…"
 
 
-def write_upward(picture: Image.Image, corner: tuple[int, int], text: str, size: int) -> None:
+def write_upward(picture: Picture, corner: Point, text: str, size: int) -> None:
     """Write a text from the bottom to the top. `corner` is the upper left corner of its box."""
     width = ceil(font(size).getlength(text))
     height = sum(font(size).getmetrics())
     box = Image.new("L", (width, height))
-    ImageDraw.Draw(box).text((0, 0), text, 255, font(size))
-    picture.paste("black", corner, box.transpose(Image.Transpose.ROTATE_90))
+    draw = ImageDraw.Draw(box)
+    draw.text((0, 0), text, 255, font(size))
+    upward = box.transpose(Image.Transpose.ROTATE_90)
+    picture.paste("black", corner, upward)

@@ -83,7 +83,8 @@ def pixels(images: Tensor, data: Any) -> list[Tensor]:
         images = full_range(images)
     else:
         images = images * per_channel(std) + per_channel(mean)
-    rounded = (images.clamp(0, 1) * 255).round().byte()
+    scaled = images.clamp(0, 1) * 255
+    rounded = scaled.round().byte()
     return [image.clone() for image in rounded]  # a view would keep its whole batch in memory
 
 
@@ -91,9 +92,11 @@ def full_range(images: Tensor) -> Tensor:
     """Return images with their smallest number at 0, and their largest at 1."""
     low = images.amin((1, 2, 3), keepdim=True)
     high = images.amax((1, 2, 3), keepdim=True)
-    return (images - low) / (high - low).clamp(min=1e-12)
+    width = (high - low).clamp(min=1e-12)
+    return (images - low) / width
 
 
 def per_channel(value: Any) -> Tensor:
     """Return a number, or one for each channel, in a shape that fits images."""
-    return torch.as_tensor(value, dtype=torch.float32).cpu().view(-1, 1, 1)
+    values = torch.as_tensor(value, dtype=torch.float32)
+    return values.cpu().view(-1, 1, 1)

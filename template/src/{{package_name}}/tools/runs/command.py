@@ -53,7 +53,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
     with mistakes_end_in_a_line():
         project_root()  # loads .env
-        options = parse(sys.argv[1:] if args is None else args)
+        if args is None:
+            args = sys.argv[1:]
+        options = parse(args)
         options.logs = chosen_folder(options.logs)
         options.function(options)
 
@@ -88,7 +90,8 @@ def complete(arguments: Sequence[str]) -> list[str]:
     Without that, argparse would take -KEY for an option.
     """
     words = list(arguments)
-    if not words or words[0] not in (*COMMANDS, *HELP):
+    first = words[0] if words else ""
+    if first not in COMMANDS and first not in HELP:
         words.insert(0, "list")
 
     completed: list[str] = []

@@ -13,11 +13,14 @@ def diff_runs(options: Namespace) -> None:
     other = find(options.other, options.logs)
     names = [shown(one.directory), shown(other.directory)]
 
-    show(["configuration", *names], different(one.config, other.config))
+    configuration = different(one.config, other.config)
+    show(["configuration", *names], configuration)
     print()
-    metrics = one.metrics | other.metrics
-    rows = [side_by_side(name, one.metrics, other.metrics) for name in metrics]
+    rows = []
+    for metric in one.metrics | other.metrics:
+        rows.append(side_by_side(metric, one.metrics, other.metrics))
     show(["metric", *names], rows)
     print()
-    show(["origin", *names], different(one.origin, other.origin))
+    origin = different(one.origin, other.origin)
+    show(["origin", *names], origin)
     print()

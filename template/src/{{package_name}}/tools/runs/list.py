@@ -36,10 +36,18 @@ def list_runs(options: Namespace) -> None:
     if options.varied:
         columns += varied(listed)
     columns.append(LAST)
-    rows = [[cell(column, run.values.get(column)) for column in columns] for run in listed]
-    show(columns, rows, fold=False)
+    show(columns, [cells(run, columns) for run in listed], fold=False)
     if len(listed) < len(runs):
         print(f"These are the first {SHOWN}, and there are more: --limit says how many to list")
+
+
+def cells(run: Run, columns: Sequence[str]) -> list[str]:
+    """Return a run's row of the table."""
+    row = []
+    for column in columns:
+        value = run.values.get(column)
+        row.append(cell(column, value))
+    return row
 
 
 def metric_columns(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 Series = dict[str, list[Point]]
+Runs = Sequence[Run]
 
 CURVES = ("step", "epoch")  # what a curve can be drawn over
 GREY = "#555"
@@ -62,7 +63,7 @@ def plot_runs(options: Namespace) -> None:
     print(f"Plot: {shown(options.output)}")
 
 
-def draw(runs: Sequence[Run], metrics: Sequence[str], x: str, path: Path) -> None:
+def draw(runs: Runs, metrics: Sequence[str], x: str, path: Path) -> None:
     """Write a picture of metrics: a curve for each run over steps or epochs, or its best values as dots over a key."""
     series = all_series(runs, metrics, x)
     chart = new_chart(series, metrics, x)
@@ -74,11 +75,14 @@ def draw(runs: Sequence[Run], metrics: Sequence[str], x: str, path: Path) -> Non
     write(path, chart.render(is_unicode=True))
 
 
-def all_series(runs: Sequence[Run], metrics: Sequence[str], x: str) -> Series:
+def all_series(runs: Runs, metrics: Sequence[str], x: str) -> Series:
     """Return the points of all curves or dots, by the name that the legend has for them."""
     series: Series = {}
     for metric in metrics:
-        drawn = run_curves(runs, metric, x) if x in CURVES else run_dots(runs, metric, x)
+        if x in CURVES:
+            drawn = run_curves(runs, metric, x)
+        else:
+            drawn = run_dots(runs, metric, x)
         if not drawn:
             raise UserError(f"there is no such run with {metric}, and a number for {x}")
         for name, points in drawn.items():
@@ -124,21 +128,32 @@ def use_logarithm(chart: "pygal.XY", series: Series) -> bool:
     if low <= 0 or high <= WIDE * low:
         return False
 
-    ticks = []
-    for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
-        ticks += [digit * 10.0**exponent for digit in (1, 2, 5)]
-    chart.x_labels = [math.log10(tick) for tick in ticks if low <= tick <= high]
+    chart.x_labels = [math.log10(tick) for tick in ticks(low, high)]
     chart.x_value_formatter = lambda value: f"{10**value:g}"
     return True
 
 
-def run_curves(runs: Sequence[Run], metric: str, x: str) -> Series:
+def ticks(low: float, high: float) -> list[float]:
+    """Return the numbers 1, 2 and 5, times powers of ten, from a lowest to a highest one."""
+    first = math.floor(math.log10(low))
+    last = math.ceil(math.log10(high))
+    found = []
+    for exponent in range(first, last + 1):
+        for digit in (1, 2, 5):
+            tick = digit * 10.0**exponent
+            if low <= tick <= high:
+                found.append(tick)
+    return found
+
+
+def run_curves(runs: Runs, metric: str, x: str) -> Series:
     """Return the values of a metric over steps or epochs, by the run's name and the values that only it has."""
     keys = varied(runs)
     names = Counter(run.name for run in runs)
     series: Series = {}
     for run in reversed(runs):  # the newest comes first
-        points = [(row[x], row[metric]) for row in run.history if metric in row and x in row]
+        rows = [row for row in run.history if metric in row and x in row]
+        points = [(row[x], row[metric]) for row in rows]
         if points:
             series[curve_name(run, keys, names, series)] = points
     return series
@@ -149,7 +164,10 @@ def curve_name(run: Run, keys: Sequence[str], names: Counter[str], taken: Series
     name = run.name
     if names[name] > 1:
         own = own_values(run, keys)
-        name = f"{name} {own}" if len(names) > 1 else own
+        if len(names) > 1:
+            name = f"{name} {own}"
+        else:
+            name = own
     if name in taken:
         name = f"{name} {run.directory.name}"
     return name
@@ -159,16 +177,22 @@ def own_values(run: Run, keys: Sequence[str]) -> str:
     """Return a run's values of the keys in which the runs differ; its id if there are no such keys, or many."""
     if not 0 < len(keys) < 3:
         return run.directory.name
-    found = [key for key in keys if key in run.values]
-    return ", ".join(f"{key.split('.')[-1]} {text(run.values[key])}" for key in found)
+    own = []
+    for key in keys:
+        if key in run.values:
+            last = key.rpartition(".")[2]
+            value = text(run.values[key])
+            own.append(f"{last} {value}")
+    return ", ".join(own)
 
 
-def run_dots(runs: Sequence[Run], metric: str, x: str) -> Series:
+def run_dots(runs: Runs, metric: str, x: str) -> Series:
     """Return the best value of a metric of each run over its number for a key, by the run's name."""
     series: Series = {}
     for run in reversed(runs):
         at = number(run.values.get(x))
-        value = number(run.best.get(metric, run.last.get(metric)))
+        last = run.last.get(metric)
+        value = number(run.best.get(metric, last))
         if at is not None and value is not None:
             series.setdefault(run.name, []).append((at, value))
     return series

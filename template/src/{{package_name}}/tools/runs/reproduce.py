@@ -82,8 +82,8 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
         newest = max((path.parent for path in records), key=by_start)
         if "validate" in verbs:
             call(project, "validate", "--run", str(newest))
-        missing = run.metrics.keys() - Run(newest).metrics.keys()
-        if missing:
+        repeated = Run(newest).metrics
+        if run.metrics.keys() - repeated.keys():
             call(project, "test", "--run", str(newest))  # it was tested, by itself or after fit
         yield Run(newest)
 
@@ -123,7 +123,8 @@ def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
         link_data(root, folder / prefix)
         if keep:
             undo.pop_all()
-            print(f"Worktree: {folder} (git worktree remove --force {folder})", file=sys.stderr)
+            removal = f"git worktree remove --force {folder}"
+            print(f"Worktree: {folder} ({removal})", file=sys.stderr)
         yield folder / prefix
 
 
@@ -183,7 +184,8 @@ def git(folder: Path, problem: str, *arguments: str) -> str:
 
 def call(project: Path, *arguments: str) -> None:
     """Run a command of the worktree. src/main.py imports the package beside it, even if another one is installed."""
-    print(f"In {project}: python src/main.py {shlex.join(arguments)}", file=sys.stderr)
+    words = shlex.join(arguments)
+    print(f"In {project}: python src/main.py {words}", file=sys.stderr)
     script = str(project / "src" / "main.py")
     command = [sys.executable, script, *arguments]
     process = subprocess.Popen(command, cwd=project, stdout=sys.stderr)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...engine.runs import by_start, find_run
 from ...utils.project import UserError
@@ -86,16 +86,24 @@ def in_order(runs: Iterable[Run], key: str, downwards: bool) -> list[Run]:
             others.append(run)
         else:
             sortable.append(run)
-    sortable.sort(key=lambda run: rank(run.value(key)), reverse=downwards)
+
+    def by_value(run: Run) -> tuple[bool, Any]:
+        return rank(run.value(key))
+
+    sortable.sort(key=by_value, reverse=downwards)
     return sortable + others
 
 
 def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -> None:
     """Raise UserError if there are runs, and none has one of the keys. It reads the files of the first runs first."""
+    if not runs:
+        return
     for key in keys:
-        if not runs or any_has(first, key) or any_has(runs, key):
+        if any_has(first, key) or any_has(runs, key):
             continue
-        known = {name for run in runs for name in run.values}
+        known: set[str] = set()
+        for run in runs:
+            known.update(run.values)
         message = f"no run has {key}"
         for near in get_close_matches(key, known, n=1):
             message += f": did you mean {near}?"

@@ -32,7 +32,8 @@ class Group:
         self.label = label
         newest: dict[tuple[str, ...], Run] = {}
         for run in sorted(runs, key=lambda run: by_start(run.directory)):
-            seed_and_fold = tuple(text(run.values.get(key)) for key in REPEATED)
+            values = [run.values.get(key) for key in REPEATED]
+            seed_and_fold = tuple(text(value) for value in values)
             newest[seed_and_fold] = run
         self.runs = list(newest.values())
 
@@ -46,8 +47,9 @@ class Group:
 
         center = mean(values)
         deviation = stdev(values)
-        error = deviation / math.sqrt(len(values))
-        half = student(len(values) - 1) * error
+        count = len(values)
+        error = deviation / math.sqrt(count)
+        half = student(count - 1) * error
         low = center - half
         high = center + half
 
@@ -132,7 +134,8 @@ def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]
     keys: dict[str, None] = {}
     for config in configs:
         keys.update(dict.fromkeys(config))
-    return [key for key in keys if key not in besides and differs(key, configs)]
+    candidates = [key for key in keys if key not in besides]
+    return [key for key in candidates if differs(key, configs)]
 
 
 def differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:

@@ -39,7 +39,8 @@ def show(columns: Row, rows: Sequence[Row], fold: bool = True) -> None:
 
     fits = fold and sys.stdout.isatty()
     width = None if fits else UNLIMITED
-    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    console.print(table)
 
 
 def markdown(columns: Row, rows: Sequence[Row]) -> str:
@@ -58,7 +59,8 @@ def markdown_row(cells: Row) -> str:
 
 def latex(columns: Row, rows: Sequence[Row]) -> str:
     """Return a table in LaTeX, for the package booktabs."""
-    alignment = "l" + "r" * (len(columns) - 1)
+    numbers = len(columns) - 1
+    alignment = "l" + "r" * numbers
     lines = [
         r"\begin{tabular}{" + alignment + "}",
         r"\toprule",

@@ -74,7 +74,7 @@ class ConfigSchema:
 
     def part(self, raw: Schema, left_out: Sequence[str] = ("$ref", "required")) -> Schema:
         """Return a part of the schema in which nothing is required, and lists may be added to."""
-        result = {key: value for key, value in raw.items() if key not in left_out}
+        result = without(raw, *left_out)
         if OF_THIS_MACHINE.search(json.dumps(result.get("default"))):
             del result["default"]
         if "$ref" in raw:
@@ -177,8 +177,10 @@ class ConfigSchema:
             if namesakes[cls.__name__] == 1 and cls.__module__ in self.loaded:
                 names.append(cls.__name__)
             alias = f"{cls.__module__}.{cls.__qualname__}"
-            arguments = self.arguments(path, cls, raw["properties"]["init_args"], given)
-            known.append(KnownClass(names, alias, arguments, raw.get("description", "")))
+            description = raw.get("description", "")
+            init_args = raw["properties"]["init_args"]
+            arguments = self.arguments(path, cls, init_args, given)
+            known.append(KnownClass(names, alias, arguments, description))
         return known
 
     def any_arguments(self, known: Sequence[KnownClass]) -> Schema:
@@ -208,7 +210,8 @@ class ConfigSchema:
         parameters = list(signature(cls).parameters)
         for key, factory in factories(cls).items():
             if key in properties or key in parameters:
-                properties[key] = self.factory_schema(factory, properties.get(key, {}))
+                described = properties.get(key, {})
+                properties[key] = self.factory_schema(factory, described)
         for key in parameters[:given]:
             properties.pop(key, None)
             properties.pop(f"{key}+", None)
@@ -224,7 +227,10 @@ class ConfigSchema:
         """
         allowed = [self.built(factory)]
         for kind in factory.others:
-            allowed.append({"type": "null"} if kind is NoneType else raw)
+            if kind is NoneType:
+                allowed.append({"type": "null"})
+            else:
+                allowed.append(raw)
         schema: Schema = {"anyOf": allowed}
         for key in ("description", "default"):
             if key in raw:
@@ -276,7 +282,8 @@ def rule(condition: Schema, properties: Schema) -> Schema:
 
 def matching(patterns: Iterable[str]) -> Schema:
     """Return the schema of a string that matches one of several patterns."""
-    return {"type": "string", "pattern": f"^({'|'.join(patterns)})$"}
+    alternatives = "|".join(patterns)
+    return {"type": "string", "pattern": f"^({alternatives})$"}
 
 
 def reference(name: str) -> Schema:
@@ -297,6 +304,8 @@ def without(schema: Schema, *keys: str) -> Schema:
 
 def is_list(raw: Schema) -> bool:
     """Return whether a value may be a list of any length."""
-    if raw.get("type") == "array" and "prefixItems" not in raw:
+    is_array = raw.get("type") == "array"
+    if is_array and "prefixItems" not in raw:
         return True
-    return any(is_list(one) for one in raw.get("anyOf", []))
+    alternatives = raw.get("anyOf", [])
+    return any(is_list(one) for one in alternatives)

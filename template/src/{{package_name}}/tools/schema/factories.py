@@ -45,7 +45,9 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 
 def is_factory(kind: Any) -> bool:
     """Return whether a type is that of a function or a network."""
-    return kind in (Callable, nn.Module) or get_origin(kind) is Callable
+    if kind in (Callable, nn.Module):
+        return True
+    return get_origin(kind) is Callable
 
 
 def new_factory(kind: Any, others: tuple[Any, ...]) -> Factory:

@@ -59,20 +59,22 @@ def module_names() -> Iterator[str]:
     """Yield the names of the package's modules. Copies of notebooks have names that cannot be imported."""
     for path in sorted(FOLDER.rglob("*.py")):
         parts = path.relative_to(FOLDER).with_suffix("").parts
-        if parts == ("__main__",) or not all(part.isidentifier() for part in parts):
-            continue
-        inner = [part for part in parts if part != "__init__"]
-        yield ".".join([PACKAGE, *inner])
+        is_importable = all(part.isidentifier() for part in parts)
+        if is_importable and parts != ("__main__",):
+            inner = [part for part in parts if part != "__init__"]
+            yield ".".join([PACKAGE, *inner])
 
 
 def package_members() -> dict[str, Any]:
     """Return the package's functions and classes by their paths, also by those of modules that import them."""
     members = {}
     for name, module in list(sys.modules.items()):
-        if is_in_package(name):
-            for key, value in vars(module).items():
-                if callable(value) and is_in_package(getattr(value, "__module__", "")):
-                    members[f"{name}.{key}"] = value
+        if not is_in_package(name):
+            continue
+        for key, value in vars(module).items():
+            origin = getattr(value, "__module__", "")
+            if callable(value) and is_in_package(origin):
+                members[f"{name}.{key}"] = value
     return members
 
 
@@ -103,7 +105,9 @@ def add_built_classes(parser: ArgumentParser, classes: Iterable[type]) -> dict[t
 
     options = {}
     for index, base in enumerate(sorted(built, key=path_of)):
-        known = networks(classes) if base is nn.Module else [base]
+        known = [base]
+        if base is nn.Module:
+            known = networks(classes)
         if known:
             options[base] = str(index)
             parser.add_argument(f"--{index}", type=Union[tuple(known)])  # noqa: UP007

@@ -28,7 +28,8 @@ def write_best(study: optuna.Study, metric: str) -> None:
 
     path = experiment(study.study_name)
     path.parent.mkdir(exist_ok=True)
-    write(path, f"{MARK}: {trial} of {study.study_name}, {value} in {run}\n{config}")
+    head = f"{MARK}: {trial} of {study.study_name}, {value} in {run}"
+    write(path, f"{head}\n{config}")
 
     done = len(study.get_trials(deepcopy=False, states=DONE))
     print(f"Best of {done}: {trial}, {value}, fit -c {shown(path)}")
@@ -46,8 +47,12 @@ def without_trial_settings(path: Path) -> str:
 
 def experiment(study: str) -> Path:
     """Return the path for the best trial's config; raise UserError if another file is there."""
-    path = project_root() / "configs" / "experiment" / f"{study}.yaml"
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
+    folder = project_root() / "configs" / "experiment"
+    path = folder / f"{study}.yaml"
+    if not path.exists():
+        return path
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith(MARK):
         advice = "rename it, or name another study with --study"
         raise UserError(f"{shown(path)} was not written by a search: {advice}")
     return path

@@ -3,7 +3,6 @@
 A trial is a run like any other: `fit` with the arguments that follow, in a process of its own, in `logs/<study>/`.
 """
 
-import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Sequence
 from dataclasses import fields
@@ -33,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
     forget_working_directory()
     stop_like_ctrl_c()
     with mistakes_end_in_a_line():
-        options, fit = parse(sys.argv[1:] if args is None else args)
+        options, fit = parse(args)
         search = read_search(options)
         logs_folder(fit).mkdir(parents=True, exist_ok=True)
         experiment(search.study)  # refuse before the search what would be refused after it
@@ -43,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
             write_best(worker.study, search.metric)
 
 
-def parse(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
+def parse(args: Sequence[str] | None) -> tuple[Namespace, list[str]]:
     """Return the options of the search, and the arguments of `fit`."""
     parser = command_parser("search", usage=USAGE, description=__doc__)
     parser.add_argument("config", metavar=CONFIG, help="what to search for, and among what")
@@ -54,7 +53,7 @@ def parse(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
         "--trials", metavar="N", help="how many the study has in the end, of all workers together"
     )
     parser.add_argument("--storage", metavar="URL", help="the database, instead of logs/search.db")
-    options, fit = parser.parse_known_args(arguments)
+    options, fit = parser.parse_known_args(args)
     for argument in fit:
         if argument.split("=")[0] in OF_ONE_RUN:
             raise UserError(f"{argument} is of one run, but a search starts many")
@@ -99,6 +98,8 @@ def check_config(path: str) -> None:
             for near in get_close_matches(name, KEYS, n=1):
                 message += f": did you mean {near}?"
             raise UserError(message)
+    if not Path(path).is_file():
+        return
     for name in ("metric", "space"):
-        if Path(path).is_file() and config.get(name) is None:
+        if config.get(name) is None:
             raise UserError(f"{shown(path)}: {name} is missing")

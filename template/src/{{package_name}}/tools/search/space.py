@@ -11,7 +11,11 @@ from .settings import Range
 
 def suggested_options(trial: Trial, space: dict[str, Range | list[Any]]) -> list[str]:
     """Return the options of `fit` that set a trial's values; raise UserError if a range makes no sense."""
-    return [f"--{key}={suggest(trial, key, allowed)}" for key, allowed in space.items()]
+    options = []
+    for key, allowed in space.items():
+        value = suggest(trial, key, allowed)
+        options.append(f"--{key}={value}")
+    return options
 
 
 def suggest(trial: Trial, key: str, allowed: Range | list[Any]) -> str:

@@ -68,14 +68,15 @@ class Worker:
             with suppress(OSError):  # the file system has no locks
                 self.start_lock.acquire()
             fail_stale_trials(self.study)  # which puts them back into the queue
-            states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
+            trials = self.study.get_trials(deepcopy=False)
+            states = Counter(trial.state for trial in trials)
             done = sum(states[state] for state in DONE)
             if done >= self.search.trials:
                 self.start_lock.release()
                 return
 
-            all_begun = done + states[TrialState.RUNNING] >= self.search.trials
-            if all_begun and not states[TrialState.WAITING]:
+            begun = done + states[TrialState.RUNNING]
+            if begun >= self.search.trials and not states[TrialState.WAITING]:
                 self.start_lock.release()
                 time.sleep(1)  # another worker may die, and leave its trial to this one
                 continue
@@ -161,7 +162,8 @@ class Worker:
         """Add the trial to the run's run.json."""
         record = dict(Run(directory).record)
         record["trial"] = {"study": self.search.study, "number": trial.number, "pruned": pruned}
-        write(directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        write(directory / "run.json", text + "\n")
 
     def result(
         self, trial: Trial, values: Sequence[float], pruned: bool, options: Sequence[str]
