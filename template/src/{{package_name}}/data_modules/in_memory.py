@@ -1,27 +1,21 @@
-"""Bases of the data modules whose images fit into memory."""
+"""Bases of the data modules whose images fit into memory. Yours derive from them; this file is the template's."""
 
-import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
-from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    DistributedSampler,
-    SequentialSampler,
-    Subset,
-    TensorDataset,
-)
+from torch.utils.data import DataLoader, TensorDataset
 
-from ..utils.project import UserError, project_root, shown
+from ..engine.download import download
+from ..engine.samplers import ResumableLoader, ShuffledSampler, overfit_order
+from ..utils.project import UserError, project_root
 
 Batch = tuple[Tensor, ...]
 
@@ -30,81 +24,80 @@ class ImageTensors(TensorDataset):
     """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return a whole batch at once: the loader does not handle samples one by one."""
-        chosen = torch.tensor(indices).to(
-            self.tensors[0].device, non_blocking=True
-        )  # no step waits for the device
-        return tuple(part.index_select(0, chosen) for part in self.tensors)
+        """Return a whole batch, which is faster than a sample after the other."""
+        device = self.tensors[0].device
+        chosen = torch.tensor(indices).to(device, non_blocking=True)  # no step waits for a GPU
+        return tuple(tensor.index_select(0, chosen) for tensor in self.tensors)
 
     def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return what predictions.csv says of samples beside their predictions, by column: their labels."""
         if len(self.tensors) < 2 or self.tensors[1].ndim > 2:
             return {}
         labels = self.tensors[1][list(positions)]
-        is_single_target = labels.ndim == 2 and labels.shape[1] == 1
-        return {"label": labels[:, 0] if is_single_target else labels}
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        return {"label": labels}
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
-        """Split off `size` samples, or a fold, and return the others and them.
+        """Split off samples, and return the remaining ones and those.
+
+        Args:
+            size: How many samples to split off.
+            seed: Seed of the choice, which depends on no other random numbers.
+            fold: Positions to split off instead, in an order in which labels of one class stand together.
 
         Labels of shape (N,) are stratified. Labels of another shape, such as masks (N, H, W), are split at random.
         """
         labels = self.tensors[1]
-        # a generator of its own: the same samples are chosen whatever else draws random numbers
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-        if labels.ndim == 1:
-            order = order[labels[order].argsort(stable=True)]
-        chosen = torch.zeros(len(labels), dtype=torch.bool)
-        chosen[fold or torch.linspace(0, len(labels) - 1, size).round().long()] = True
-        others, held_out = copy(self), copy(self)
-        others.tensors, held_out.tensors = self[order[~chosen]], self[order[chosen]]
-        return others, held_out
+        order = shuffled_by_label(labels, seed)
+        is_held_out = torch.zeros(len(labels), dtype=torch.bool)
+        if fold:
+            is_held_out[fold] = True
+        else:
+            is_held_out[evenly_spaced(len(labels), size)] = True
+        return self.subset(order[~is_held_out]), self.subset(order[is_held_out])
+
+    def subset(self, positions: Tensor) -> Self:
+        """Return the samples at some positions, int64 of shape (K,)."""
+        chosen = copy(self)
+        chosen.tensors = self[positions]
+        return chosen
 
 
-class Shuffle(DistributedSampler[int]):
-    """The order of torch's own, kept as a tensor: a list of millions of numbers takes long and hundreds of MB."""
+def shuffled_by_label(labels: Tensor, seed: int) -> Tensor:
+    """Return all positions, shuffled, and sorted by label if labels have the shape (N,).
 
-    order: Tensor | None = None  # of the last epoch; the next one takes its memory
-
-    def __iter__(self) -> Iterator[int]:
-        generator, size = (
-            torch.Generator().manual_seed(self.seed + self.epoch),
-            len(cast("Any", self.dataset)),
-        )
-        self.order = order = torch.randperm(
-            size, generator=generator, dtype=torch.int32, out=self.order
-        )
-        # every process gets as many: some samples once more
-        order = order.repeat(-(-self.total_size // size)) if self.total_size > size else order
-        for part in torch.split(order[self.rank : self.total_size : self.num_replicas], 10_000):
-            yield from part.tolist()
+    Every evenly spaced choice of them has the shares that the labels have.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    if labels.ndim != 1:
+        return order
+    return order[labels[order].argsort(stable=True)]
 
 
-class ResumableLoader(DataLoader[Batch]):
-    """Begins with the batch before which a run stopped within an epoch, if `skip` says how many were before it."""
-
-    skip = 0
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares a class of its own
-        skip, self.skip = self.skip, 0
-        yield from islice(super().__iter__(), skip, None)
+def evenly_spaced(count: int, size: int) -> Tensor:
+    """Return `size` positions below `count`, evenly spaced."""
+    return torch.linspace(0, count - 1, size).round().long()
 
 
-def parse_fold(fold: str) -> tuple[int, int]:
-    """Return the number of a part and how many parts there are: 2/5 is the second of five."""
+def parse_fold(fold: str) -> slice:
+    """Return the positions of a fold: those of 2/5 are every fifth one, from the second on.
+
+    Raises:
+        UserError: The text is not the number of a part, and of how many parts.
+    """
     number, _, folds = fold.partition("/")
-    if (
-        number.isdecimal()
-        and folds.isdecimal()
-        and 1 <= int(number) <= int(folds)
-        and int(folds) > 1
-    ):
-        return int(number), int(folds)
-    raise UserError(f"fold is {fold}, but must be such as 2/5, which is the second of five parts")
+    are_numbers = number.isdecimal() and folds.isdecimal()
+    if not are_numbers or int(folds) < 2 or not 1 <= int(number) <= int(folds):
+        raise UserError(
+            f"fold is {fold}, but must be such as 2/5, which is the second of five parts"
+        )
+    return slice(int(number) - 1, None, int(folds))
 
 
 class InMemoryDataModule(LightningDataModule):
-    """Serves images from memory, as uint8; on the device, whole batches are scaled to [0, 1], augmented and normalised.
+    """Serves images from memory, as uint8. On the device, whole batches are scaled to [0, 1], augmented and normalised.
 
     A subclass sets the class attributes and implements `load`.
 
@@ -113,8 +106,11 @@ class InMemoryDataModule(LightningDataModule):
         num_workers: Worker processes per loader; 0 is fastest for data in memory.
         val_size: Samples of the training set that are held out for validation; a tenth of it if 0.
         split_seed: Seed of the choice of these samples.
-        fold: Hold out one of several parts instead: 2/5 is the second of five, which together are all samples.
         on_device: Whether to keep all data on the device that trains; only without workers.
+        fold: Hold out one of several parts instead: 2/5 is the second of five, which together are all samples.
+
+    Raises:
+        UserError: `on_device` is given with workers, or `fold` is not such as 2/5.
     """
 
     num_classes: int
@@ -136,17 +132,19 @@ class InMemoryDataModule(LightningDataModule):
             raise UserError(
                 f"on_device is without workers, but num_workers is {num_workers}: set one to false or 0"
             )
-        number, folds = parse_fold(fold) if fold else (1, 2)
-        self.batch_size, self.num_workers, self.on_device = batch_size, num_workers, on_device
-        self.val_size, self.split_seed = val_size, split_seed
-        self.fold = slice(number - 1, None, folds) if fold else None
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.on_device = on_device
+        self.fold = parse_fold(fold) if fold else None
 
     @abstractmethod
     def load(self, train: bool) -> ImageTensors:
         """Return the official training set, or the official test set."""
 
     def setup(self, stage: str) -> None:
-        """Load what the stage, `fit`, `validate`, `test` or `predict`, needs."""
+        """Load what the stage needs: `fit`, `validate`, `test` or `predict`."""
         if stage in ("test", "predict"):
             self.test_set = self.load(train=False)
             return
@@ -159,65 +157,77 @@ class InMemoryDataModule(LightningDataModule):
         self.train_set, self.val_set = data.split(size, self.split_seed, self.fold)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train_set, Shuffle, shuffle=True)
+        data: Any = self._on_training_device(self.train_set)
+        sampler: Any = self._sampler(ShuffledSampler, data, shuffle=True)
+        trainer: Any = self.trainer
+        if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
+            data, sampler = overfit_order(data, seed_of_run())
+        return self._loader(data, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        # Lightning's own sampler would repeat samples until every process has as many, and so distort the metrics
-        return self._loader(self.val_set, UnrepeatedDistributedSampler)
+        return self._evaluation_loader(self.val_set)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.test_set, UnrepeatedDistributedSampler)
+        return self._evaluation_loader(self.test_set)
 
-    predict_dataloader = test_dataloader
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 images on the device into what the network gets: floating point of its precision, normalised."""
+        """Turn uint8 images into what the network gets: normalised, in its floating-point type."""
         images, labels = batch
-        images = (
-            images.to(self.trainer.lightning_module.dtype if self.trainer else torch.float32) / 255
-        )
-        if self.trainer is not None and self.trainer.training:
+        dtype = self.trainer.lightning_module.dtype if self.trainer else torch.float32
+        images = images.to(dtype) / 255
+        if self.trainer and self.trainer.training:
             images = self.augment(images)
         return (images - self.mean) / self.std, labels
 
     def augment(self, images: Tensor) -> Tensor:
-        """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override at will."""
+        """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override it."""
         return images
 
-    def _loader(self, data: Any, sampler: type[Any], shuffle: bool = False) -> DataLoader[Batch]:
-        trainer: Any = self.trainer
-        processes, rank = getattr(trainer, "world_size", 1), getattr(trainer, "global_rank", 0)
-        if self.on_device and trainer and isinstance(data, ImageTensors):
-            data.tensors = tuple(part.to(trainer.strategy.root_device) for part in data.tensors)
-        seed = int(
-            os.environ.get("PL_GLOBAL_SEED", 0)
-        )  # the order depends on it and the epoch alone
-        order = sampler(data, processes, rank, shuffle, seed)
-        if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
-            # the same batches in every epoch, of all labels: mixed once, and in the one order that Lightning asks for
-            mixed = torch.randperm(
-                len(data), generator=torch.Generator().manual_seed(seed)
-            ).tolist()
-            data, order = Subset(data, mixed), SequentialSampler(mixed)
-        workers: dict[str, Any] = {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-        }
-        workers["generator"] = (
-            torch.Generator()
-        )  # of its own, which leaves the global one to what else draws from it
-        # the dataset makes whole batches
+    def _evaluation_loader(self, data: Any) -> DataLoader[Batch]:
+        data = self._on_training_device(data)
+        # Lightning's default sampler repeats samples until every process has as many, which distorts the metrics.
+        return self._loader(data, self._sampler(UnrepeatedDistributedSampler, data, shuffle=False))
+
+    def _on_training_device(self, data: Any) -> Any:
+        """Move a dataset to the device that trains, if it is to stay there."""
+        if self.on_device and self.trainer and isinstance(data, ImageTensors):
+            device = self.trainer.strategy.root_device
+            data.tensors = tuple(tensor.to(device) for tensor in data.tensors)
+        return data
+
+    def _sampler(self, kind: type[Any], data: Any, shuffle: bool) -> Any:
+        """Return a sampler of this process's share of the data."""
+        processes = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        return kind(data, processes, rank, shuffle, seed_of_run())
+
+    def _loader(self, data: Any, sampler: Any) -> DataLoader[Batch]:
         return ResumableLoader(
-            data, batch_size=self.batch_size, sampler=order, collate_fn=tuple, **workers
+            data,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=tuple,  # the dataset makes whole batches
+            generator=torch.Generator(),  # so that the loader does not draw from the global one
         )
 
 
+def seed_of_run() -> int:
+    """Return the seed that the command line set, on which, with the epoch, the order of the samples depends."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
 class DownloadedDataModule(InMemoryDataModule):
-    """Reads files from the folder `name` of the data folder, where those that are missing are downloaded to.
+    """Reads files from the folder `name` of the data folder, to which missing ones are downloaded.
 
     Args:
         data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
         mirrors: Base URLs to download from, tried in this order; those of the class if None.
+        kwargs: The arguments of InMemoryDataModule.
     """
 
     name: str
@@ -228,32 +238,12 @@ class DownloadedDataModule(InMemoryDataModule):
         self, data_dir: str | None = None, mirrors: Sequence[str] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.folder = (Path(data_dir) if data_dir else project_root() / "data") / self.name
-        self.mirrors = self.mirrors if mirrors is None else mirrors
+        data_folder = Path(data_dir) if data_dir else project_root() / "data"
+        self.folder = data_folder / self.name
+        if mirrors is not None:
+            self.mirrors = mirrors
 
     def prepare_data(self) -> None:
-        """Check files by SHA-256, and download the missing ones; raise UserError if one is wrong or cannot be had."""
-        for name, expected in self.sha256.items():
-            path, errors = self.folder / name, []
-            if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-                raise UserError(
-                    f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again"
-                )
-            for url in (
-                mirror.rstrip("/") + "/" + name for mirror in self.mirrors if not path.exists()
-            ):
-                import pooch  # only here: every other start is faster without
-
-                try:
-                    downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-                    pooch.retrieve(url, expected, name, self.folder, downloader=downloader)
-                except (
-                    OSError,
-                    ValueError,
-                ) as error:  # no connection, broken off, refused; wrong SHA-256
-                    errors.append(f"{url}: {str(error).splitlines()[0][:99]}")
-            if not path.exists():
-                reasons = "; ".join(errors)
-                raise UserError(
-                    f"cannot download {name}: put it into {shown(self.folder)} by hand ({reasons})"
-                )
+        """Download missing files, and check all by SHA-256; raise UserError if one is wrong or cannot be had."""
+        for name, sha256 in self.sha256.items():
+            download(name, sha256, self.mirrors, self.folder)

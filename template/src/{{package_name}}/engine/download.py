@@ -1,0 +1,55 @@
+"""Downloads the files of a dataset, and checks them. Read it if a download fails."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.project import UserError, shown
+
+TIMEOUT = 30  # seconds without an answer
+LONGEST_REASON = 99  # characters of an error's first line
+
+
+def download(name: str, sha256: str, mirrors: Sequence[str], folder: Path) -> None:
+    """Download a file, unless it is there, from the first mirror that has it.
+
+    Args:
+        name: The file's name, which follows the URL of a mirror.
+        sha256: Its SHA-256.
+        mirrors: Base URLs, tried in this order.
+        folder: Where the file goes.
+
+    Raises:
+        UserError: The file is there with another SHA-256, or no mirror gives it.
+    """
+    path = folder / name
+    if path.exists():
+        check(path, sha256)
+        return
+    problems = []
+    for mirror in mirrors:
+        problem = fetch(f"{mirror.rstrip('/')}/{name}", sha256, path)
+        if problem is None:
+            return
+        problems.append(problem)
+    reasons = "; ".join(problems)
+    raise UserError(f"cannot download {name}: put it into {shown(folder)} by hand ({reasons})")
+
+
+def check(path: Path, sha256: str) -> None:
+    """Raise UserError if a file has another SHA-256."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise UserError(f"{shown(path)} has a wrong SHA-256: delete it, and it is downloaded again")
+
+
+def fetch(url: str, sha256: str, path: Path) -> str | None:
+    """Download a file from one URL. Return why that failed, None if it did not."""
+    import pooch  # here, because every start would wait for it
+
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
+    try:
+        pooch.retrieve(url, sha256, path.name, path.parent, downloader=downloader)
+    except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
+        reason = str(error).splitlines()[0]
+        return f"{url}: {reason[:LONGEST_REASON]}"
+    return None
