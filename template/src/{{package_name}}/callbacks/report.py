@@ -133,7 +133,9 @@ def classifies(prediction: Any, batch: Any) -> bool:
     """Return whether a batch is samples and their labels, and the prediction has a class and probabilities for each."""
     match prediction, batch:
         case {"class": Tensor() as classes, "p": Tensor() as p}, (_, Tensor() as labels, *_):
-            return p.ndim == 2 and classes.shape == labels.shape == p.shape[:1]
+            samples = p.shape[:1]
+            one_each = classes.shape == samples and labels.shape == samples
+            return p.ndim == 2 and one_each
     return False
 
 
@@ -163,7 +165,9 @@ def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[s
     images = []
     for sample in worst:
         if sample.image is not None:
-            images.append((sample.image, labels[sample.true], labels[sample.predicted]))
+            true = labels[sample.true]
+            predicted = labels[sample.predicted]
+            images.append((sample.image, true, predicted))
     if images:
         pictures["most_wrong"] = draw_images(images)
     return pictures

@@ -36,7 +36,7 @@ class CSVTableDataModule(InMemoryDataModule):
         val_size: Number, or share, of the other rows, which are held out for validation.
         split_seed: Seed of the choice of these rows.
         fold: Hold out one of several parts for validation instead: 2/5 is the second of five.
-        batch_size: Rows per batch and process.
+        batch_size: pandas.DataFrame per batch and process.
         on_device: Whether to keep all rows on the device that trains.
 
     Raises:
@@ -59,16 +59,19 @@ class CSVTableDataModule(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size, split_seed=split_seed, on_device=on_device, fold=fold)
         self.task = task
-        self.targets = [target] if isinstance(target, str) else list(target)
-        files = [Path(file) if file else project_root() / "data" / "table.csv"]
-        train = read_columns(files[0], self.targets, features)
+        if isinstance(target, str):
+            target = [target]
+        self.targets = list(target)
+        path = Path(file) if file else project_root() / "data" / "table.csv"
+        train = read_columns(path, self.targets, features)
         self.features = [column for column in train if column not in self.targets]
         self.texts = [column for column in train if not is_numeric_dtype(train[column])]
         if task == "regression":
-            self._set_outputs(files[0])
+            self._set_outputs(path)
         else:
             self._set_classes(train)
 
+        files = [path]
         if test_file:
             files.append(Path(test_file))
             test = self._read_test_rows(*files)
@@ -79,9 +82,7 @@ class CSVTableDataModule(InMemoryDataModule):
 
         self._set_statistics(train)
         self.parts = [self._encode(rows) for rows in (train, val, test)]
-        one_hot = [column for column in self.features if column in self.texts]
-        names = ", ".join(one_hot) or "none"
-        rank_zero_info(f"Features: {len(self.columns)}; columns of texts: {names}")
+        self._print_features()
 
     def load(self, train: bool) -> ImageTensors:
         """Return the rows to train on, or those to test on."""
@@ -94,6 +95,12 @@ class CSVTableDataModule(InMemoryDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Return the batch as it is."""
         return batch
+
+    def _print_features(self) -> None:
+        """Print how many features there are, and which columns are encoded as texts."""
+        texts = [column for column in self.features if column in self.texts]
+        names = ", ".join(texts) or "none"
+        rank_zero_info(f"Features: {len(self.columns)}; columns of texts: {names}")
 
     def _set_outputs(self, path: Path) -> None:
         """Take the number of outputs of a regression; raise UserError if a target has texts."""
@@ -121,7 +128,8 @@ class CSVTableDataModule(InMemoryDataModule):
                 problem = f"column {column} of {test_path} has texts"
                 raise UserError(f"{problem}, but that of {shown(train_path)} numbers")
         if self.task == "classification":
-            new = set(test[self.targets[0]]) - set(self.labels)
+            values = set(test[self.targets[0]])
+            new = values - set(self.labels)
             if new:
                 problem = f"{test_path} has the class {new.pop()}"
                 raise UserError(f"{problem}, which {shown(train_path)} has not")
@@ -131,7 +139,10 @@ class CSVTableDataModule(InMemoryDataModule):
         self, rows: pandas.DataFrame, size: float, name: str, fold: slice | None = None
     ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """Split rows; return the others, and `size` of them or a fold. Classes keep their shares."""
-        count = round(size if size >= 1 else size * len(rows))
+        if size >= 1:
+            count = round(size)
+        else:
+            count = round(size * len(rows))
         if not 0 < count < len(rows):
             problem = f"{name} is {size}, which is {count} of {len(rows)} rows"
             raise UserError(f"{problem}: hold out some, but not all")
@@ -144,7 +155,8 @@ class CSVTableDataModule(InMemoryDataModule):
 
     def _labels_of(self, rows: pandas.DataFrame) -> Tensor:
         """Return the labels of rows, int64 of shape (N,)."""
-        return torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
+        values = rows[self.targets[0]]
+        return torch.tensor(self.labels.get_indexer(values))
 
     def _set_statistics(self, train: pandas.DataFrame) -> None:
         """Take mean and standard deviation of the numbers, and the texts that there are, from the training rows."""
@@ -152,22 +164,25 @@ class CSVTableDataModule(InMemoryDataModule):
             targets = train[self.targets].astype(float)
             self.target_mean = targets.mean().tolist()
             self.target_std = deviation(targets).tolist()
-        self.columns = pandas.get_dummies(train[self.features], prefix_sep="=").columns
+        self.columns = one_hot(train[self.features]).columns
         self.input_shape = (len(self.columns),)
         names = [column for column in self.features if column not in self.texts]
         numbers = train[names].astype(float)
+        center = numbers.mean()
+        scale = deviation(numbers)
         # one-hot columns stay as they are
-        self.center = numbers.mean().reindex(self.columns, fill_value=0)
-        self.scale = deviation(numbers).reindex(self.columns, fill_value=1)
+        self.center = center.reindex(self.columns, fill_value=0)
+        self.scale = scale.reindex(self.columns, fill_value=1)
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
         """Return rows as inputs and labels, or targets."""
-        one_hot = pandas.get_dummies(rows[self.features], prefix_sep="=")
-        columns = one_hot.reindex(columns=self.columns, fill_value=0)
+        encoded = one_hot(rows[self.features])
+        columns = encoded.reindex(columns=self.columns, fill_value=0)
         standardised = (columns - self.center) / self.scale
         inputs = torch.tensor(standardised.to_numpy("float32"))
         if self.task == "regression":
-            return ImageTensors(inputs, torch.tensor(rows[self.targets].to_numpy("float32")))
+            targets = rows[self.targets].to_numpy("float32")
+            return ImageTensors(inputs, torch.tensor(targets))
         return ImageTensors(inputs, self._labels_of(rows))
 
 
@@ -209,7 +224,8 @@ def check_column(path: Path, table: pandas.DataFrame, column: str) -> None:
         nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
         raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
     values = table[column]
-    empty = values.isna() | values.isin([inf, -inf])
+    infinite = values.isin([inf, -inf])
+    empty = values.isna() | infinite
     if empty.any():
         row = empty.argmax() + 1 + HEADER_ROWS
         problem = f"column {column} has no value in row {row}"
@@ -220,6 +236,11 @@ def rows_of(rows: pandas.DataFrame, numbered: ImageTensors) -> pandas.DataFrame:
     """Return the rows whose numbers are in a part of a split, in the order of the table."""
     numbers = numbered.tensors[0].sort().values
     return rows.iloc[numbers.numpy()]
+
+
+def one_hot(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Return rows in which each text of a column has a column of its own, such as `colour=red`."""
+    return pandas.get_dummies(rows, prefix_sep="=")
 
 
 def deviation(numbers: pandas.DataFrame) -> pandas.Series:

@@ -77,7 +77,9 @@ class Pictures(ImageTensors):
             return read_picture(file, self.shape)
         # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
         except Exception as error:
-            name = shown(file) if isinstance(file, Path) else f"picture {position}"
+            name = f"picture {position}"
+            if isinstance(file, Path):
+                name = shown(file)
             raise PictureError(f"{name} is no picture that can be read: {error}") from error
 
 
@@ -186,6 +188,7 @@ def names_and_sizes(folder: Path) -> dict[str, str]:
     for path in files_in(folder):
         name = path.relative_to(folder).as_posix()
         sizes[name] = path.stat().st_size
-    text = "".join(f"{name} {sizes[name]}\n" for name in sorted(sizes))
+    lines = [f"{name} {size}\n" for name, size in sorted(sizes.items())]
+    text = "".join(lines)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {f"{folder.resolve().name}/ (names and sizes)": digest}

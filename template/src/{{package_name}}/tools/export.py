@@ -93,7 +93,8 @@ class Exported(nn.Module):
 
     def forward(self, inputs: Tensor) -> Outputs:
         """Return the predictions by name, each of shape (N, ...), for inputs of shape (N, *input_shape)."""
-        labels = self.label.expand(inputs.shape[0], *self.label.shape)
+        count = inputs.shape[0]
+        labels = self.label.expand(count, *self.label.shape)
         batch = self.data.on_after_batch_transfer((inputs, labels), 0)
         model = cast("Any", self.model)
         return cast("Outputs", model.predict_step(batch, 0))
@@ -194,8 +195,8 @@ def difference(expected: Outputs, found: Outputs) -> float:
     for name, value in expected.items():
         if value.is_floating_point():
             scale = value.abs().max().clamp(min=1)
-            largest = (found[name] - value).abs().max()
-            differences.append(largest / scale)
+            apart = (found[name] - value).abs()
+            differences.append(apart.max() / scale)
     return torch.stack(differences).max().item()
 
 

@@ -52,8 +52,11 @@ class Layout:
     @property
     def label_width(self) -> int:
         """Width of the widest label."""
-        widths = [font(self.text).getlength(label) for label in self.labels]
-        return ceil(max(widths, default=0))
+        widest = 0.0
+        for label in self.labels:
+            width = font(self.text).getlength(label)
+            widest = max(widest, width)
+        return ceil(widest)
 
     @property
     def upward(self) -> bool:
@@ -121,9 +124,12 @@ def draw_cells(shades: Tensor, side: int) -> Picture:
     """Draw the cells of a matrix in their shades, from 0 (white) to 1."""
     count = len(shades)
     diagonal = torch.eye(count, dtype=torch.bool).unsqueeze(2)
-    color = torch.where(diagonal, torch.tensor(RIGHT), torch.tensor(WRONG))
-    cells = 255 - shades.unsqueeze(2) * (255 - color)
-    image = Image.fromarray(cells.round().byte().numpy())
+    right = torch.tensor(RIGHT)
+    wrong = torch.tensor(WRONG)
+    color = torch.where(diagonal, right, wrong)
+    darkness = shades.unsqueeze(2) * (255 - color)
+    cells = (255 - darkness).round().byte()
+    image = Image.fromarray(cells.numpy())
     return image.resize((side, side), Image.Resampling.BOX)
 
 

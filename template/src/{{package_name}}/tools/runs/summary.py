@@ -25,6 +25,9 @@ NORMAL = (
 )
 
 
+Config = dict[str, Any]
+
+
 class Group:
     """Runs of one experiment: of each seed and fold the newest."""
 
@@ -111,9 +114,10 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
         experiments: dict[str, list[Run]] = {}
         keys = varied(names[name], besides=("name", *REPEATED))
         for run in names[name]:
-            experiments.setdefault(label(run, keys), []).append(run)
-        for own, members in sorted(experiments.items()):
-            groups.append(Group(own, members))
+            own = label(run, keys)
+            experiments.setdefault(own, []).append(run)
+        for own in sorted(experiments):
+            groups.append(Group(own, experiments[own]))
     return groups
 
 
@@ -138,7 +142,7 @@ def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]
     return [key for key in candidates if differs(key, configs)]
 
 
-def differs(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+def differs(key: str, configs: Sequence[Config]) -> bool:
     """Return whether the configs have different values of a key."""
     first = configs[0].get(key)
     return any(config.get(key) != first for config in configs)
