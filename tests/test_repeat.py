@@ -137,7 +137,7 @@ def test_ctrl_c_ends_it_with_the_run_that_it_is_at(project: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        ((*MLP,), "--seeds or --folds is missing: what is to differ between the runs?"),
+        ((*MLP,), "--seeds or --folds is missing: say what differs between the runs"),
         (("--seeds=a", *MLP), "--seeds is a, but must be such as 1..5 or 3,7"),
         (("--seeds=2..1", *MLP), "--seeds is 2..1, but must be such as 1..5 or 3,7"),
         (

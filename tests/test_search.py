@@ -328,7 +328,7 @@ def test_a_trial_that_diverges_is_a_bad_one_and_no_mistake(project: Path) -> Non
             ("--trainer.max_epoch=3",),
             "trainer.max_epoch is not a known key: did you mean trainer.max_epochs?",
         ),
-        ({}, ("--run=last",), "--run=last is of one run, but a search starts many"),
+        ({}, ("--run=last",), "--run=last names one run, but a search starts many: leave it out"),
         ({}, ("--trials=x",), "trials is x, but must be int"),
         (
             {},

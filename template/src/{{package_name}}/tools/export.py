@@ -69,7 +69,10 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
     parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
     parser.add_argument(
-        "--tolerance", type=tolerance, default=1e-4, help="how far predictions may be apart; 1e-4"
+        "--tolerance",
+        type=tolerance,
+        default=1e-4,
+        help="largest difference of predictions; 1e-4, if left out",
     )
     return parser.parse_args(arguments)
 
@@ -142,8 +145,8 @@ def test_samples(data: Any) -> tuple[Tensor, Tensor]:
     count = 0
     for batch in data.predict_dataloader():
         if not is_pair(batch):
-            exportable = "batches that are pairs of tensors: inputs and labels"
-            raise UserError(f"what can be exported are models of {exportable}")
+            problem = "a batch of the test set is no pair of tensors, inputs and labels"
+            raise UserError(f"{problem}: only a model of such batches can be exported")
         inputs.append(batch[0])
         check_shapes(inputs[0], batch[0])
         labels.append(batch[1])

@@ -72,5 +72,5 @@ def svg_file(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() not in (".svg", ""):
         svg = path.with_suffix(".svg")
-        raise ArgumentTypeError(f"{text} is no SVG, which the picture is: name it {svg}")
+        raise ArgumentTypeError(f"{text} is no SVG, but the picture is one: name it {svg}")
     return path

@@ -55,7 +55,7 @@ def new_parser() -> Parser:
 def repeated_options(seeds: str | None, folds: int | None) -> list[Options]:
     """Return the options of each run: every fold of every seed."""
     if not seeds and not folds:
-        raise UserError("--seeds or --folds is missing: what is to differ between the runs?")
+        raise UserError("--seeds or --folds is missing: say what differs between the runs")
     repeats: list[Options] = [[]]
     if seeds:
         repeats = [[f"--seed_everything={seed}"] for seed in numbers(seeds)]

@@ -75,10 +75,8 @@ class Run:
     def is_training(self) -> bool:
         """Whether a process may be training there. It has a lock, and removes it when it ends."""
         lock = self.file(".lock")
-        if (
-            not lock.exists()
-        ):  # it ended, but could not write its status, for instance on a full disk
-            return False
+        if not lock.exists():
+            return False  # it could not write its status, for instance on a full disk
         try:
             with FileLock(lock, timeout=0, fallback_to_soft=False):
                 return False

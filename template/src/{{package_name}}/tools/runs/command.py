@@ -22,7 +22,9 @@ from .plot import plot_runs
 from .reproduce import reproduce_run
 from .summary import summarize_runs
 
-DESCRIPTION = "List the runs below logs/, compare two, sum up and plot several, or train one again."
+DESCRIPTION = (
+    "List the runs below logs/, compare two, summarize and plot several, or train one again."
+)
 EXAMPLES = """examples:
   %(prog)s --status finished --sort -best.val/acc --limit 10
   %(prog)s --name exp1 --filter model.optimizer.lr=0.01 --metric val/loss --varied
@@ -34,15 +36,13 @@ EXAMPLES = """examples:
 
 LIST = "list the runs, newest first; this is the command if you name none"
 DIFF = "compare the configuration, metrics and origin of two runs"
-SUMMARY = (
-    "print mean, deviation and confidence interval of runs that differ in their seed or fold alone"
-)
+SUMMARY = "print mean, deviation and confidence interval of runs that only differ in seed or fold"
 PLOT = "write a picture, in SVG, of the curves of a metric, or of its best values over a key"
 REPRODUCE = "train a run again from its commit, and compare the metrics"
 
-FILTER = "those where a key of config.yaml or run.json, such as data.batch_size, is VALUE; may be repeated"
-NAME = "those of this name; if repeated, of any of them"
-STATUS = "those that are running, finished, failed, interrupted or killed, or whose run.json is missing or damaged"
+FILTER = "only runs whose KEY of config.yaml or run.json, such as data.batch_size, is VALUE; may be repeated"
+NAME = "only runs of this name; may be repeated"
+STATUS = "only runs that are running, finished, failed, interrupted or killed, or whose run.json is missing or damaged"
 A_RUN = "<directory|id|name|last>, as --run of the other commands"
 
 COMMANDS = ("list", "diff", "summary", "plot", "reproduce")
@@ -116,9 +116,12 @@ def add_selection_options(parser: Parser) -> None:
         help=STATUS,
     )
     parser.add_argument(
-        "--sort", default="-id", metavar="KEY", help="by a key, column or metric; -KEY: downwards"
+        "--sort",
+        default="-id",
+        metavar="KEY",
+        help="sort by a key, column or metric; -KEY sorts downwards",
     )
-    parser.add_argument("--limit", type=count, metavar="N", help="the first N alone")
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N")
 
 
 def add_metric_option(parser: Parser, text: str) -> None:
@@ -129,14 +132,16 @@ def add_metric_option(parser: Parser, text: str) -> None:
 def add_list_options(parser: Parser) -> None:
     """Add the options of `list`."""
     add_selection_options(parser)
-    add_metric_option(parser, "show another metric, too")
+    add_metric_option(parser, "show this metric too; may be repeated")
     parser.add_argument(
         "--varied",
         action="store_true",
-        help="show the keys of config.yaml that are not all equal, too",
+        help="show also the keys of config.yaml in which the runs differ",
     )
     parser.add_argument(
-        "--json", action="store_true", help="print JSON, with all of config.yaml and run.json"
+        "--json",
+        action="store_true",
+        help="print JSON, with everything in config.yaml and run.json",
     )
 
 
@@ -149,16 +154,14 @@ def add_diff_options(parser: Parser) -> None:
 def add_summary_options(parser: Parser) -> None:
     """Add the options of `summary`."""
     add_selection_options(parser)
-    add_metric_option(parser, "this, not the usual ones")
+    add_metric_option(parser, "summarize this metric instead of the usual ones; may be repeated")
     parser.add_argument("--format", choices=["table", "markdown", "latex"], default="table")
 
 
 def add_plot_options(parser: Parser) -> None:
     """Add the options of `plot`."""
     add_selection_options(parser)
-    add_metric_option(
-        parser, "this, not the one that says which checkpoint is best; may be repeated"
-    )
+    add_metric_option(parser, "plot this metric instead of the monitored one; may be repeated")
     parser.add_argument(
         "--x",
         default="step",
@@ -178,9 +181,17 @@ def add_reproduce_options(parser: Parser) -> None:
     """Add the options of `reproduce`."""
     parser.add_argument("run", metavar="X", help=A_RUN)
     parser.add_argument(
-        "--tolerance", type=tolerance, default=0.0, help="how far a metric may be off (default: 0)"
+        "--tolerance",
+        type=tolerance,
+        default=0.0,
+        help="largest difference of a metric (default: 0)",
     )
     parser.add_argument(
-        "--into", type=Path, metavar="FOLDER", help="check out there, not into a temporary folder"
+        "--into",
+        type=Path,
+        metavar="FOLDER",
+        help="check out into this new folder instead of a temporary one",
     )
-    parser.add_argument("--keep", action="store_true", help="do not remove that folder in the end")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the folder of the checked out code"
+    )

@@ -72,7 +72,7 @@ def summarize_runs(options: Namespace) -> None:
     selected = select(options, options.metric)
     runs = [run for run in selected if run.status == "finished"]
     if not runs:
-        raise UserError(f"there is no finished run of these in {shown(options.logs)}")
+        raise UserError(f"none of these runs in {shown(options.logs)} is finished")
 
     metrics = options.metric or usual_metrics(runs)
     columns = ["experiment", "runs", *metrics]

@@ -45,18 +45,18 @@ def main(args: Sequence[str] | None = None) -> None:
 def parse(args: Sequence[str] | None) -> tuple[Namespace, list[str]]:
     """Return the options of the search, and the arguments of `fit`."""
     parser = command_parser("search", usage=USAGE, description=__doc__)
-    parser.add_argument("config", metavar=CONFIG, help="what to search for, and among what")
+    parser.add_argument("config", metavar=CONFIG, help="config of the search")
     parser.add_argument(
-        "--study", metavar="NAME", help="of the study and its runs, instead of the config's"
+        "--study", metavar="NAME", help="name of the study and its runs, instead of the config's"
     )
     parser.add_argument(
-        "--trials", metavar="N", help="how many the study has in the end, of all workers together"
+        "--trials", metavar="N", help="number of trials of the study, counted over all workers"
     )
     parser.add_argument("--storage", metavar="URL", help="the database, instead of logs/search.db")
     options, fit = parser.parse_known_args(args)
     for argument in fit:
         if argument.split("=")[0] in OF_ONE_RUN:
-            raise UserError(f"{argument} is of one run, but a search starts many")
+            raise UserError(f"{argument} names one run, but a search starts many: leave it out")
     return options, fit
 
 

@@ -119,7 +119,7 @@ class Worker:
             raise optuna.TrialPruned
         self.check(process, pruned)
         if not values or not process.directory:
-            raise UserError(f"it ended before {self.search.metric} was measured")
+            raise UserError(f"the run ended before {self.search.metric} was measured")
         self.add_trial_to_record(process.directory, trial, pruned)
         return self.result(trial, values, pruned, options)
 
@@ -156,7 +156,7 @@ class Worker:
         if failure:
             raise UserError(failure)
         if process.status and not pruned:
-            raise UserError(f"its process ended with status {process.status}")
+            raise UserError(f"the process of the run ended with status {process.status}")
 
     def add_trial_to_record(self, directory: Path, trial: Trial, pruned: bool) -> None:
         """Add the trial to the run's run.json."""
