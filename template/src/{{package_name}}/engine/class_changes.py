@@ -1,40 +1,92 @@
-"""Classes that are replaced in the arguments."""
+"""Keeps a class that replaces another one from inheriting its arguments. Read it if an argument is lost or remains.
+
+jsonargparse gives the arguments of a class to the class that replaces it, as far as that takes them. With
+`AdamW(weight_decay=0.3)` in a config, `--model.optimizer SGD` would build `SGD(weight_decay=0.3)`.
+"""
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .configs import flat, read_config
 
+CONFIG_OPTIONS = ("-c", "--config")
 
-def drop_replaced(args: Sequence[str]) -> list[str]:
-    """Return the arguments, with resets where jsonargparse would hand a class's arguments on to one that replaces it.
 
-    Kept are those in options, where a logger saves, and those of the model and the data module, which are the task's.
+class Argument(NamedTuple):
+    """An option with its value, or a word that stands alone."""
+
+    words: list[str]
+    settings: list[tuple[str, Any]]  # dotted keys with their values
+    is_config: bool
+
+
+def insert_resets(args: Sequence[str]) -> list[str]:
+    """Return the arguments, with a reset before each class that replaces another one.
+
+    With AdamW(weight_decay=0.3) in a.yaml, `-c a.yaml --model.optimizer SGD` becomes
+
+        -c a.yaml -c '{"model.optimizer": null}' -c '{"model.optimizer": {"class_path": "AdamW"}}' --model.optimizer SGD
+
+    Options keep what they set, since resets stand before them. The classes of the model and of the data module keep
+    their arguments, which belong to the task.
     """
-    result, known = list[str](), dict[str, Any]()
-    start = 0  # of the options after the last config: a reset before them drops none of them
-    for before, arg in zip(["", *args], args, strict=False):
-        option, value = arg.split("=", 1) if re.match("-.*=", arg) else (before, arg)
-        is_config = option in ("-c", "--config")
-        for path, new in flat(read_config(value)) if is_config else [(option.lstrip("-"), value)]:
+    result: list[str] = []
+    known: dict[str, Any] = {}
+    end_of_configs = 0
+    for argument in split_arguments(args):
+        for path, value in argument.settings:
             key = path.replace(".init_args", "").removesuffix(".class_path")
-            old, save_dir = known.get(f"{key}.class_path"), known.get("trainer.logger.save_dir")
-            if old and "." in key and str(old).split(".")[-1] != str(new).split(".")[-1]:
-                saves = {
-                    "class_path": "CSVLogger",
-                    "init_args": {"save_dir": save_dir},
-                }  # the old class hands it on
-                resets = (
-                    None,
-                    saves if save_dir and key == "trainer.logger" else None,
-                    {"class_path": old},
-                )
-                result[start:start] = [
-                    word for reset in resets for word in ("-c", json.dumps({key: reset}))
-                ]
-            known[path.replace(".init_args", "")] = new
-        result.append(arg)
-        start = len(result) if is_config else start
+            old_class = known.get(f"{key}.class_path")
+            if old_class and "." in key and short_name(old_class) != short_name(value):
+                words = reset_words(key, old_class, known.get("trainer.logger.save_dir"))
+                result[end_of_configs:end_of_configs] = words
+            known[path.replace(".init_args", "")] = value
+        result += argument.words
+        if argument.is_config:
+            end_of_configs = len(result)
     return result
+
+
+def split_arguments(args: Sequence[str]) -> list[Argument]:
+    """Return the arguments one by one, each option with its value."""
+    arguments = []
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        own_words = [word]
+        if word.startswith("-") and not equals and words and not is_option(words[0]):
+            value = words.pop(0)
+            own_words.append(value)
+        is_config = option in CONFIG_OPTIONS
+        settings: list[tuple[str, Any]] = []
+        if is_config:
+            settings = list(flat(read_config(value)))
+        elif option.startswith("-"):
+            settings = [(option.lstrip("-"), value)]
+        arguments.append(Argument(own_words, settings, is_config))
+    return arguments
+
+
+def is_option(word: str) -> bool:
+    """Return whether a word is an option. `-1` is a number."""
+    return word.startswith("--") or word == "-c"
+
+
+def short_name(class_path: Any) -> str:
+    """Return a class without its modules, which may be left out: SGD for torch.optim.SGD."""
+    return str(class_path).rpartition(".")[2]
+
+
+def reset_words(key: str, old_class: Any, save_dir: Any) -> list[str]:
+    """Return configs that empty a key, and then name its old class without arguments."""
+    resets: list[Any] = [None]
+    if save_dir and key == "trainer.logger":
+        # Where loggers save is kept: jsonargparse hands it on from this class to the next ones.
+        resets.append({"class_path": "CSVLogger", "init_args": {"save_dir": save_dir}})
+    resets.append({"class_path": old_class})
+    words = []
+    for reset in resets:
+        words += ["-c", json.dumps({key: reset})]
+    return words

@@ -25,7 +25,7 @@ from ..utils.project import UserError, project_root, shown
 from .averaged_weights import without_averaging
 from .best_checkpoint import BestCheckpoint
 from .checkpoints import check_checkpoint
-from .class_changes import drop_replaced
+from .class_changes import insert_resets
 from .commit import commit_all
 from .configs import Given, check_order, given, requested_run, without_empty_configs
 from .dictionaries import check_options_in_dictionaries
@@ -200,7 +200,7 @@ class RunCLI(LightningCLI):
         if args and args[0] in verbs:
             check_actions(args[0], args)
             args = [args[0], *self.with_first_configs(args[1:])]
-        args = drop_replaced(without_empty_configs(args))
+        args = insert_resets(without_empty_configs(args))
         self.typed = given(args)
         self.config = self.parsed(parser, args)
         config = self.config[self.config.subcommand]

@@ -65,24 +65,25 @@ def write_position(trainer: Trainer, loops: dict[str, Any], epoch_stopped: bool)
     batches = fit_loop["epoch_loop.batch_progress"]
     if batches["total"]["processed"] < batches["total"]["ready"]:
         forget_started_batch(batches)
-    in_batch_end = batches["total"]["completed"] < batches["total"]["processed"]
-    due = is_validation_due(trainer, batches)
-    if (
-        in_batch_end
-        and batches["is_last_batch"]
-        and not due
-        and not can_skip(trainer.train_dataloader)
-    ):
+    is_in_batch_end = batches["total"]["completed"] < batches["total"]["processed"]
+    is_due = is_validation_due(trainer, batches)
+    is_end_of_epoch = batches["is_last_batch"] and not is_due
+    if is_in_batch_end and is_end_of_epoch and not can_skip(trainer.train_dataloader):
         return  # Lightning continues with the next epoch, and leaves out the end of this one
-    if in_batch_end:
-        for part in (batches["total"], batches["current"]):
-            part["completed"] = part["processed"]
-    if in_batch_end and due:
-        begin_validation_anew(fit_loop["epoch_loop.val_loop.batch_progress"])
-    is_counted = not in_batch_end and not trainer.validating
-    if due == is_counted and not is_group_open(trainer):
+    if is_in_batch_end:
+        complete_batch(batches)
+        if is_due:
+            begin_validation_anew(fit_loop["epoch_loop.val_loop.batch_progress"])
+    is_counted = not is_in_batch_end and not trainer.validating
+    if is_due == is_counted and not is_group_open(trainer):
         # Lightning will add 1 where a validation is due, and only there.
         fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] += -1 if is_counted else 1
+
+
+def complete_batch(batches: dict[str, Any]) -> None:
+    """Count the batch whose end it is as completed."""
+    for part in (batches["total"], batches["current"]):
+        part["completed"] = part["processed"]
 
 
 def reopen_epoch(progress: dict[str, Any]) -> None:

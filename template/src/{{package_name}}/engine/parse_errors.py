@@ -4,7 +4,7 @@ Read this with messages.py, which says in a line what is found here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import Any
@@ -35,6 +35,19 @@ CLASS_OF = re.compile(
 GOT = re.compile(
     r"(?P<what>.*?)\.? Got value: ?(?P<value>[^\n]*).*", re.DOTALL
 )  # Expected a <class 'int'>. Got value: x
+LITERAL_TYPE = re.compile(r"(?:typing\.)?Literal\[(.*)\]")  # typing.Literal['min', 'max']
+TUPLE_TYPE = re.compile(r"(?:typing\.)?tuple\[(.*)\]")  # tuple[float, float]
+LIST_TYPE = re.compile(  # list[int]
+    r"(?:collections\.abc\.|typing\.)?(?:list|tuple|Iterable|Sequence|List)\b"
+)
+CALLABLE_TYPE = re.compile(  # Callable[[Iterable], torch.optim.SGD]
+    r".*Callable\[\[.*\], (?:typing\.Union\[)?([\w.]+)"
+)
+CLASS_TYPE = re.compile(r"<class '(.*)'>")  # <class 'int'>
+NO_PATH = re.compile(
+    "- Expected a path but"
+)  # - Expected a path but …, with other reasons below it
+CLASS_WORDS = ("init_args", "class_path")
 NOT_OF_TYPE = (
     "Expected a ",
     "Expected an ",
@@ -51,7 +64,8 @@ class Mistake:
     value: Any = None
     cls: str | None = None  # whose argument the key is
     types: list[str] = field(default_factory=list)
-    nested: bool = False  # whether the key's last part is one that its value has no place for
+    unplaced: str = ""  # a key for which the value has no place
+    nested: bool = False  # whether such a key is the last part of `key`
 
     @property
     def key(self) -> str:
@@ -66,22 +80,18 @@ def readable(types: Sequence[str]) -> str:
 
 def readable_type(text: str) -> str:
     text = text.strip()
-    literal = re.fullmatch(r"(?:typing\.)?Literal\[(.*)\]", text)  # typing.Literal['min', 'max']
+    literal = LITERAL_TYPE.fullmatch(text)
     if literal:
         return literal[1].replace(", ", " or ")
-    pair = re.fullmatch(r"(?:typing\.)?tuple\[(.*)\]", text)  # tuple[float, float]
+    pair = TUPLE_TYPE.fullmatch(text)
     if pair and "..." not in text:
         return f"a list of {len(split_types(pair[1]))}"
-    if re.match(
-        r"(?:collections\.abc\.|typing\.)?(?:list|tuple|Iterable|Sequence|List)\b", text
-    ):  # list[int]
+    if LIST_TYPE.match(text):
         return "a list"
-    result = re.match(
-        r".*Callable\[\[.*\], (?:typing\.Union\[)?([\w.]+)", text
-    )  # Callable[[Iterable], torch.optim.SGD]
+    result = CALLABLE_TYPE.match(text)
     if result:
         return with_article(result[1].rpartition(".")[2])
-    name = re.sub(r"<class '(.*)'>", r"\1", text)  # <class 'int'>
+    name = CLASS_TYPE.sub(r"\1", text)
     if name == "NoneType":
         return "null"
     if name in ("collections.abc.Iterable", "collections.abc.Sequence", "list", "tuple"):
@@ -119,50 +129,95 @@ def bullets(text: str) -> list[str]:
 
 def read_message(message: str) -> Mistake:
     """Return the innermost of jsonargparse's nested messages, with the keys that lead there."""
-    mistake, rest = Mistake(), message
-    nested = ""
-    while True:
-        rest = dedent(rest).strip("\n ")
-        if match := PARSER_KEY.match(rest):
-            mistake.keys.append(match["key"])
-            mistake.types, mistake.cls, nested = [], None, ""
-            rest = match["rest"]
-        elif match := OF_CLASS.match(rest):
-            mistake.cls = match["cls"]
-            rest = match["rest"]
-        elif match := OF_CALLABLE.match(rest):
-            mistake.value = match["value"]
-            owner = CLASS_OF.search(match["value"] or "")
-            mistake.cls = owner["cls"] if owner else mistake.cls
-            rest = match["rest"]
-        elif match := UNION.match(rest):
-            mistake.value = match["value"]
-            mistake.types = split_types(match["types"])
-            inner = NESTED.match(match["value"])
-            if inner:
-                nested, mistake.value = inner["key"], inner["value"].strip("'")
-            rest = most_helpful(bullets(match["errors"]))
-        elif rest.startswith("- Expected a path but"):
-            rest = most_helpful(bullets(rest)[1:])
-        else:
-            break
-    if got := GOT.fullmatch(rest):
-        rest = got["what"]
-        mistake.value = got["value"] if mistake.value is None else mistake.value
-        if inner := NESTED.match(str(mistake.value)):
-            nested, mistake.value = inner["key"], inner["value"].strip("'")
-    mistake.text = rest
-    is_unknown = "not accepted" in rest or "unrecognized" in rest
-    if nested and not is_unknown and nested.split(".")[0] not in ("init_args", "class_path"):
-        mistake.keys.append(nested)
-        mistake.nested = True
-    mistake.keys = [
-        part
-        for key in mistake.keys
-        for part in key.split(".")
-        if part not in ("init_args", "class_path")
-    ]
+    mistake = Mistake()
+    text: str | None = message
+    rest = ""
+    while text is not None:
+        rest = dedent(text).strip("\n ")
+        text = read_layer(rest, mistake)
+    read_innermost(rest, mistake)
+    mistake.keys = without_class_words(mistake.keys)
     return mistake
+
+
+def read_layer(text: str, mistake: Mistake) -> str | None:
+    """Note what the outermost layer of a message says, and return the layer within; None if it is the innermost."""
+    for pattern, read in LAYERS:
+        match = pattern.match(text)
+        if match:
+            return read(match, mistake)
+    return None
+
+
+def read_parser_key(match: re.Match[str], mistake: Mistake) -> str:
+    mistake.keys.append(match["key"])
+    mistake.types = []
+    mistake.cls = None
+    mistake.unplaced = ""
+    return match["rest"]
+
+
+def read_class(match: re.Match[str], mistake: Mistake) -> str:
+    mistake.cls = match["cls"]
+    return match["rest"]
+
+
+def read_callable(match: re.Match[str], mistake: Mistake) -> str:
+    mistake.value = match["value"]
+    owner = CLASS_OF.search(match["value"] or "")
+    if owner:
+        mistake.cls = owner["cls"]
+    return match["rest"]
+
+
+def read_union(match: re.Match[str], mistake: Mistake) -> str:
+    mistake.value = match["value"]
+    mistake.types = split_types(match["types"])
+    read_nested_argument(mistake)
+    return most_helpful(bullets(match["errors"]))
+
+
+def read_path(match: re.Match[str], mistake: Mistake) -> str:
+    return most_helpful(bullets(match.string)[1:])
+
+
+LAYERS: list[tuple[re.Pattern[str], Callable[[re.Match[str], Mistake], str]]] = [
+    (PARSER_KEY, read_parser_key),
+    (OF_CLASS, read_class),
+    (OF_CALLABLE, read_callable),
+    (UNION, read_union),
+    (NO_PATH, read_path),
+]
+
+
+def read_innermost(text: str, mistake: Mistake) -> None:
+    """Note what the innermost layer says: the text, and the value if no layer before had it."""
+    got = GOT.fullmatch(text)
+    if got:
+        text = got["what"]
+        if mistake.value is None:
+            mistake.value = got["value"]
+        read_nested_argument(mistake)
+    mistake.text = text
+    is_unknown = "not accepted" in text or "unrecognized" in text
+    name = mistake.unplaced.partition(".")[0]
+    if name and not is_unknown and name not in CLASS_WORDS:
+        mistake.keys.append(mistake.unplaced)
+        mistake.nested = True
+
+
+def read_nested_argument(mistake: Mistake) -> None:
+    """Take apart a value that is itself a key with a value."""
+    inner = NESTED.match(str(mistake.value))
+    if inner:
+        mistake.unplaced = inner["key"]
+        mistake.value = inner["value"].strip("'")
+
+
+def without_class_words(keys: Sequence[str]) -> list[str]:
+    """Return the parts of dotted keys as one writes them on the command line."""
+    parts = ".".join(keys).split(".")
+    return [part for part in parts if part and part not in CLASS_WORDS]
 
 
 def most_helpful(errors: Sequence[str]) -> str:
