@@ -425,7 +425,7 @@ def growth() -> list[Figure]:
     ]
 
 
-def pictures() -> list[Figure]:
+def pictures() -> list[Figure]:  # noqa: PLR0915
     """Training on 50,000 JPEG files of 256 pixels by 256, with workers and without."""
     result, project = OUT / "steps.json", OUT / "pictures"
     render(project, datasets=["image_folder"])

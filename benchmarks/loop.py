@@ -17,7 +17,7 @@ from my_project.engine.start import keep_freed_memory
 from my_project.models.simplenet import SimpleNet
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)

@@ -64,7 +64,7 @@ def problem(version: str, changelog: str) -> str | None:
     return None
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915
     """Release the version that is the argument."""
     version = "".join(sys.argv[1:])
     changelog = (ROOT / "CHANGELOG.md").read_text()

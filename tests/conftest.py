@@ -245,7 +245,7 @@ def warm(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _once() -> Iterator[None]:
+def _once() -> Iterator[None]:  # noqa: C901, PLR0915
     """Have Copier do once what it would do alike for each of hundreds of projects.
 
     Jinja compiles a text once, and copier.yml is parsed once; each rendered file asks git whether it sees the modes of

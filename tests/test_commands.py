@@ -570,7 +570,7 @@ def test_the_later_of_configs_and_options_wins(project: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["on the command line", "in a config", "in local.yaml"])
-def test_a_changed_class_keeps_no_arguments_of_the_former_one(project: Path, where: str) -> None:
+def test_a_changed_class_keeps_no_arguments_of_the_former_one(project: Path, where: str) -> None:  # noqa: PLR0915
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
     scheduler = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 2}}
     logger = {"class_path": "lightning.pytorch.loggers.CSVLogger"}

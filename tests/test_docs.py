@@ -123,7 +123,7 @@ def shorten(project: Path) -> None:
         search.write_text(search.read_text().replace("trials: 30", "trials: 2"))
 
 
-def follow(project: Path, page: str) -> int:
+def follow(project: Path, page: str) -> int:  # noqa: C901
     """Do what a page says: write its files, and run its commands. Return how many commands there were."""
     count = 0
     for language, code in blocks(page):

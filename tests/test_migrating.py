@@ -283,7 +283,7 @@ def on_a_terminal(project: Path, command: str, keys: dict[str, str], other: str)
     return asked
 
 
-def test_copier_asks_about_every_file_of_a_repository(template: Path, tmp_path: Path) -> None:
+def test_copier_asks_about_every_file_of_a_repository(template: Path, tmp_path: Path) -> None:  # noqa: PLR0915
     project = start(tmp_path / "my project", VISION)
     guide = commands(REPOSITORY.split("\n### ")[0], template)
     *before, pretend, copy, status, difference, restore, add, adopt, undo = guide
@@ -429,7 +429,7 @@ def keys(config: dict[str, Any], path: str = "") -> set[str]:
     return {f"{path}{key}" for key in config}.union(*below)
 
 
-def test_a_clone_goes_on_under_the_new_command_line(
+def test_a_clone_goes_on_under_the_new_command_line(  # noqa: C901, PLR0912, PLR0915
     template: Path, warm: Server, tmp_path: Path
 ) -> None:
     project = start(tmp_path / "my project", CLONE)

@@ -514,7 +514,7 @@ utils = types.SimpleNamespace(instantiate=instantiate)
 """
 
 
-def test_a_clone_goes_on_under_the_new_command_line(
+def test_a_clone_goes_on_under_the_new_command_line(  # noqa: C901, PLR0912, PLR0915
     template: Path, warm: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, future = (

@@ -132,7 +132,7 @@ def runs(project: Path, name: str = "lr") -> list[dict[str, Any]]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest) -> Iterator[str | None]:
+def storage(request: pytest.FixtureRequest) -> Iterator[str | None]:  # noqa: PLR0915
     """None, for the file that workers share by default, and the URL of a PostgreSQL server started for the test."""
     if request.param == "sqlite":
         yield None

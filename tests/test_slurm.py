@@ -202,7 +202,7 @@ def never_stopped(
 
 
 @pytest.mark.parametrize(("how", "tasks"), [("time", 1), ("signal", 2), ("preemption", 1)])
-def test_a_job_that_has_to_stop_goes_back_into_the_queue_and_on_with_its_run(
+def test_a_job_that_has_to_stop_goes_back_into_the_queue_and_on_with_its_run(  # noqa: PLR0915
     cluster: dict[str, str],
     original: Path,
     never_stopped: Callable[[int], dict[str, Any]],

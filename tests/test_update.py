@@ -261,7 +261,7 @@ def test_every_edit_is_kept(
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_where_both_changed_a_line_both_are_kept_and_marked(
+def test_where_both_changed_a_line_both_are_kept_and_marked(  # noqa: PLR0915
     started: Callable[..., Path], fresh: Callable[[Path], dict[str, bytes]], release: str
 ) -> None:
     project = started(release, everything=True)
