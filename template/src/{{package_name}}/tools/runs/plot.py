@@ -5,15 +5,12 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ...utils.project import UserError, shown, write
 from ..run_files import Run, number, text
 from .select import select
 from .summary import varied
-
-if TYPE_CHECKING:
-    import pygal
 
 Point = tuple[float, float]
 Series = dict[str, list[Point]]
@@ -92,7 +89,7 @@ def all_series(runs: Runs, metrics: Sequence[str], x: str) -> Series:
     return series
 
 
-def new_chart(series: Series, metrics: Sequence[str], x: str) -> "pygal.XY":
+def new_chart(series: Series, metrics: Sequence[str], x: str) -> Any:
     """Return a chart without points."""
     # only here, because a list needs no pictures
     import pygal
@@ -120,7 +117,7 @@ def new_chart(series: Series, metrics: Sequence[str], x: str) -> "pygal.XY":
     )
 
 
-def use_logarithm(chart: "pygal.XY", series: Series) -> bool:
+def use_logarithm(chart: Any, series: Series) -> bool:
     """Label the x axis as a logarithmic one if its numbers are far apart; return whether they are."""
     numbers = [first for points in series.values() for first, _ in points]
     low = min(numbers)

@@ -72,7 +72,8 @@ def summarize_runs(options: Namespace) -> None:
     selected = select(options, options.metric)
     runs = [run for run in selected if run.status == "finished"]
     if not runs:
-        raise UserError(f"none of these runs in {shown(options.logs)} is finished")
+        place = shown(options.logs)
+        raise UserError(f"there is no finished run in {place} that meets these options")
 
     metrics = options.metric or usual_metrics(runs)
     columns = ["experiment", "runs", *metrics]
