@@ -11,8 +11,12 @@ class CLI(RunCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             super().add_arguments_to_parser(parser)
             parser.add_argument("--note", type=str | None, help="What this run tries.")
-            parser.link_arguments("data.vocabulary_size", "model.init_args.vocabulary_size",
-                                  apply_on="instantiate")
+            parser.link_arguments(
+                "data.vocabulary_size", "model.init_args.vocabulary_size", apply_on="instantiate"
+            )
 
-    Read `self.config.fit.note` in a hook of LightningCLI, such as `before_fit`.
+        def before_fit(self) -> None:
+            print(self.config.fit.note)
+
+    LightningArgumentParser is in lightning.pytorch.cli, and so are all hooks.
     """

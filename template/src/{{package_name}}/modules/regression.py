@@ -8,7 +8,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from ..utils import optim
@@ -128,7 +128,7 @@ class RegressionModule(LightningModule):
 
 def regression_metrics(prefix: str) -> MetricCollection:
     """Return the metrics of a validation or a test, whose names begin with `prefix`."""
-    metrics = {
+    metrics: dict[str, Metric | MetricCollection] = {
         # Its own check of values is off, because it would wait for the GPU in every step.
         "loss": MeanMetric(nan_strategy="disable"),
         "mae": MeanAbsoluteError(),
