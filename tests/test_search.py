@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 import pytest
 import yaml
-from conftest import Render, succeed
+from conftest import Render, fail, succeed
 from optuna.trial import TrialState
 
 MLP = (
@@ -85,11 +85,24 @@ def start(project: Path, *args: str, study: str = "lr") -> subprocess.Popen[str]
 
 
 def search(project: Path, *args: str, study: str = "lr") -> str:
-    """Run a worker, see it succeed without a trace of it left, and return what it prints."""
-    worker = start(project, *MLP, *args, study=study)
+    """Run a worker, see it succeed, and return what it prints."""
+    return succeed(project, *worker(project, *MLP, *args, study=study), **path(project))
+
+
+def worker(project: Path, *args: str, study: str) -> list[str]:
+    return ["-m", "my_project.search", f"configs/search/{study}.yaml", *args]
+
+
+def path(project: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(project / "src")}
+
+
+def search_alone(project: Path, *args: str) -> str:
+    """Run a worker that starts anew, see it succeed without a trace of it left, and return what it prints."""
+    worker = start(project, *MLP, *args)
     output = "".join(worker.communicate(timeout=300))
     assert worker.returncode == 0, output
-    wait_for(lambda: not alive(worker.pid), 10)
+    wait_for(lambda: not alive(worker.pid))
     return output
 
 
@@ -102,14 +115,10 @@ def alive(group: int) -> bool:
 
 def refused(project: Path, *args: str, study: str = "lr") -> str:
     """Run a worker, see it fail, and return the one line that says why."""
-    worker = start(project, *args, study=study)
-    _, errors = worker.communicate(timeout=300)
-    assert worker.returncode == 1 and "Traceback" not in errors, errors
-    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    return line.removeprefix("error: ")
+    return fail(project, *worker(project, *args, study=study), **path(project))
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it takes too long"
@@ -288,7 +297,7 @@ def test_a_key_has_a_number_or_one_of_its_choices(project: Path) -> None:
 def test_a_trial_may_have_several_processes(project: Path) -> None:
     write(project, **TWO_KINDS)
     several = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
-    search(project, "--trainer.max_epochs=20", *several)
+    search_alone(project, "--trainer.max_epochs=20", *several)
     assert sorted(run["trial"]["pruned"] for run in runs(project)) == [False, True]
 
 
