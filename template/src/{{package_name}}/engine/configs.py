@@ -6,6 +6,7 @@ Read this when a config is refused, or to find out where a value comes from.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from ..utils.project import UserError, shown
 
 MAPPINGS = ("trainer", "checkpoint")  # blocks of keys and values
 CLASSES = ("model", "data")  # blocks that name a class
+OPTION_ALONE = re.compile(r"-c|--[\w.+]+")  # such as --name, but not --name=exp1
 CLASS_WORDS = ("class_path", "init_args")  # parts of a key that nobody writes on the command line
 
 
@@ -212,10 +214,11 @@ def _given_in(root: yaml.Node, path: str, file: str) -> Iterator[Given]:
 
 def without_value(args: Sequence[str]) -> str:
     """Return the option whose value is missing, an empty text if each has one."""
-    for arg, after in zip(args, [*args[1:], "--"], strict=False):
-        takes_value = re.fullmatch(r"-c|--[\w.+]+", arg)  # such as --name, but not --name=exp1
-        if takes_value and arg != "--print_config" and re.match(r"-c$|--", after):
-            return arg
+    for argument, following in pairwise([*args, "--"]):
+        takes_value = OPTION_ALONE.fullmatch(argument) and argument != "--print_config"
+        is_followed_by_option = following == "-c" or following.startswith("--")
+        if takes_value and is_followed_by_option:
+            return argument
     return ""
 
 

@@ -44,18 +44,25 @@ def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
 
 def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
     """Return which argument of the model is in none of its sources, with what the data module gives instead."""
-    data, model = config.get("data"), config.get("model")
+    data = config.get("data")
+    model = config.get("model")
     if not data or not model:
         return None
-    needed = arguments_of(find_class(model["class_path"]))
+    arguments = arguments_of(find_class(model["class_path"]))
     for name in FROM_DATA:
-        if name in needed and needed[name].default is needed[name].empty and name not in found:
-            classes = [str(one["class_path"]).rpartition(".")[2] for one in (model, data)]
+        is_needed = name in arguments and arguments[name].default is arguments[name].empty
+        if is_needed and name not in found:
             gives = " and ".join(found) or "nothing of the kind"
-            fitting = "pass -c configs/model/<name>.yaml for such data"
-            problem = f"{classes[0]} needs {name}, but {classes[1]} gives {gives}"
-            return f"{problem}: {fitting}, or give the data module {name}"
+            return (
+                f"{short_name(model)} needs {name}, but {short_name(data)} gives {gives}: "
+                f"pass -c configs/model/<name>.yaml for such data, or give the data module {name}"
+            )
     return None
+
+
+def short_name(block: Any) -> str:
+    """Return the class of a block of the configuration, without its modules."""
+    return str(block["class_path"]).rpartition(".")[2]
 
 
 def plain(value: Any) -> str:

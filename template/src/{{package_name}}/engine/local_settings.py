@@ -17,20 +17,27 @@ from .configs import CLASSES, flat, given, place_of, plain_key, read_config
 def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
     """Return the options of a command, with what configs/local.yaml says before and after the configs among them."""
     local = read_config(path)
-    late = {key: settings for key in CLASSES if (settings := _late_settings(local, key, args))}
-    classless = [
-        key
-        for key in CLASSES
-        if isinstance(local.get(key), dict) and "class_path" not in local[key]
-    ]
-    early = [str(path)] if local else []
+    late = {}
+    for key in CLASSES:
+        settings = _late_settings(local, key, args)
+        if settings:
+            late[key] = settings
+    end = _end_of_configs(args)
+    after = ["-c", json.dumps(late, default=str)] if late else []
+    return [*_early_config(local, path), *args[:end], *after, *args[end:]]
+
+
+def _early_config(local: dict[str, Any], path: Path) -> list[str]:
+    """Return local.yaml as the first config, without blocks that name no class."""
+    classless = [key for key in CLASSES if _names_no_class(local.get(key))]
     if classless:
         rest = {key: value for key, value in local.items() if key not in classless}
-        early = [json.dumps(rest, default=str)] if rest else []
-    words = [word for config in early for word in ("-c", config)]
-    end = _end_of_configs(args)
-    added = ["-c", json.dumps(late, default=str)] if late else []
-    return [*words, *args[:end], *added, *args[end:]]
+        return ["-c", json.dumps(rest, default=str)] if rest else []
+    return ["-c", str(path)] if local else []
+
+
+def _names_no_class(block: Any) -> bool:
+    return isinstance(block, dict) and "class_path" not in block
 
 
 def _late_settings(local: dict[str, Any], key: str, args: Sequence[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ LIBRARIES = (
 LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
 # Of a KeyError: Trying to restore optimizer state but checkpoint contains only the model.
 WEIGHTS_ALONE = "checkpoint contains only the model"
+WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModule, Callback]
 NO_COMPILER = re.compile(
     r"InvalidCxx|find C c"
 )  # InvalidCxxCompiler: No working C++ compiler found
@@ -155,7 +156,7 @@ def is_class(name: str) -> bool:
 
 
 def other_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    bases = re.findall(r"\w+", match["base"].removeprefix("Union"))
+    bases = WORD.findall(match["base"].removeprefix("Union"))
     names = " or ".join(with_article(base) for base in bases)
     return mistake.key, f"is {described(mistake.value)}, but must be {names}"
 
@@ -171,9 +172,8 @@ def no_config(match: re.Match[str], mistake: Mistake, options: Sequence[str]) ->
 
 
 def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    return f"{shown(match['path'])}:", "there is no such file" if "exist" in match[
-        "what"
-    ] else "this is no file"
+    problem = "there is no such file" if "exist" in match["what"] else "this is no file"
+    return f"{shown(match['path'])}:", problem
 
 
 def of_dictionary(mistake: Mistake) -> bool:
@@ -202,15 +202,15 @@ def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
 def no_sub_command(
     match: re.Match[str], mistake: Mistake, options: Sequence[str]
 ) -> tuple[str, str]:
-    word, verbs = match.groupdict().get("word"), re.findall(r"\w+", match["verbs"])
+    word = match.groupdict().get("word")
+    verbs = WORD.findall(match["verbs"])
     if not word:
         return "The sub-command", f"is missing: begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
+    advice = f"Begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
     near = nearest(word, verbs)
-    return (
-        word,
-        f"is no sub-command{near}"
-        + f"{' ' if near else ': '}Begin with {', '.join(verbs[:-1])} or {verbs[-1]}",
-    )
+    if near:
+        return word, f"is no sub-command{near} {advice}"
+    return word, f"is no sub-command: {advice}"
 
 
 RULES = [

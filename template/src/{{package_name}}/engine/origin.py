@@ -22,6 +22,7 @@ from .git import OF_ANOTHER_REPOSITORY
 ROOT = project_root()
 # A larger file that git does not track is left out of the patch
 MAX_UNTRACKED_BYTES = 1_000_000
+PROCESSOR = re.compile(r"model name\s*: (.*)")  # model name      : AMD EPYC 9654
 # With these options, `git apply` takes the patch under any settings: diff.noprefix, diff.external, a textconv, …
 DIFFERENCE = (
     "git",
@@ -121,7 +122,7 @@ def software() -> dict[str, Any]:
 def hardware() -> dict[str, Any]:
     """Return host, system, processor, its cores, GPUs as nvidia-smi has them, and the job of Slurm."""
     cpuinfo = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    models = PROCESSOR.findall(cpuinfo.read_text()) if cpuinfo.exists() else []
     gpus = (
         output(
             "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"

@@ -22,6 +22,10 @@ LOGIN = re.compile(r"://(?P<login>[^/\s@'\"]+)@")
 SHORTEST_RANDOM_TEXT = 12
 
 
+# Such as ghp and x8Jk20sLq9Zw71 in ghp_x8Jk20sLq9Zw71
+LETTERS_AND_DIGITS = re.compile("[A-Za-z0-9]+")
+
+
 def is_secret(key: str, value: object) -> bool:
     """Return whether a setting is a credential, by the last part of its dotted key and by its value."""
     name = key.rpartition(".")[2]
@@ -34,11 +38,12 @@ def is_secret(key: str, value: object) -> bool:
 
 def is_random(text: str) -> bool:
     """Return whether a text looks drawn at random: ghp_x8Jk20sLq9Zw71, but not EOS or reserved_token_1."""
-    if re.search(r"\s", text):
+    if any(character.isspace() for character in text):
         return False
-    for part in re.findall("[A-Za-z0-9]+", text):
-        is_mixed = re.search("[0-9]", part) and re.search("[A-Za-z]", part)
-        if len(part) >= SHORTEST_RANDOM_TEXT and is_mixed:
+    for part in LETTERS_AND_DIGITS.findall(text):
+        has_digit = any(character.isdigit() for character in part)
+        has_letter = any(character.isalpha() for character in part)
+        if len(part) >= SHORTEST_RANDOM_TEXT and has_digit and has_letter:
             return True
     return False
 
