@@ -122,8 +122,8 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     text = path.read_text().replace(
         "import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score"
     )
-    text = text.replace("        self.val_loss, ", f"        {create}\n        self.val_loss, ")
-    text = re.sub(r"(def validation_step.*\n)", rf"\1        {update}\n", text)
+    text = text.replace("        self.val_loss = ", f"        {create}\n        self.val_loss = ")
+    text = re.sub(r"( +self\.val_acc\.update.*\n)", rf"\1        {update}\n", text)
     text = re.sub(r"(def on_validation_epoch_end.*\n)", rf"\1        {log}\n", text)
     path.write_text(text)
     monitor = re.search(r"`(--checkpoint\.monitor val/f1)`", readme)
