@@ -1,6 +1,6 @@
-"""Weight averaging belongs to training. An evaluation measures the weights that the checkpoint names.
+"""Keeps weight averaging (EMA) out of evaluation, and out of checkpoints before its first update.
 
-Read this when weights differ between a validation, a checkpoint and a test with WeightAveraging (EMA).
+Read this when a validation, a checkpoint and a test with WeightAveraging use different weights.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from lightning.pytorch.callbacks import WeightAveraging
 def without_averaging(callbacks: Sequence[Callback]) -> list[Callback]:
     """Return the callbacks without those that average weights.
 
-    A checkpoint of WeightAveraging (EMA) holds the averaged weights as its `state_dict`. After a fit, the callback
-    would load the weights of the last step in their place. The test would measure other weights than it names.
+    A checkpoint of WeightAveraging (EMA) holds the averaged weights as its `state_dict`. In a test after a fit, the
+    callback would replace them by the weights of the last step.
     """
     return [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
 
 
 def with_current_weights_at_first(callbacks: Sequence[Callback]) -> list[Callback]:
-    """Return the callbacks, in which each that averages weights has one before and one after it.
+    """Return the callbacks with a helper before and after each callback that averages weights.
 
-    Until its first update, which `update_starting_at_step` may delay, its average is a copy of the random weights from
-    the start. Validations, checkpoints and the end of the training would take that.
+    Until the first update, which `update_starting_at_step` may delay, the average is a copy of the initial random
+    weights. Without the helpers, validations, checkpoints and the end of training would use this copy.
     """
     found: list[Callback] = []
     for callback in callbacks:
@@ -38,7 +38,7 @@ def with_current_weights_at_first(callbacks: Sequence[Callback]) -> list[Callbac
 
 
 class KeepCurrentWeights(Callback):
-    """Copies the weights before a callback replaces them by an average that has not been updated yet."""
+    """Copies the current weights before WeightAveraging swaps in an average without any update."""
 
     def __init__(self, averaging: WeightAveraging) -> None:
         self.is_updated = False
@@ -47,7 +47,7 @@ class KeepCurrentWeights(Callback):
         cast("Any", averaging).should_update = self.noted
 
     def noted(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Return what the callback's `should_update` says, and note the first update."""
+        """Call the callback's own `should_update`, and note its first update."""
         result = self.should_update(step_idx=step_idx, epoch_idx=epoch_idx)
         self.is_updated = self.is_updated or result
         return result
@@ -65,7 +65,7 @@ class KeepCurrentWeights(Callback):
 
 
 class RestoreCurrentWeights(Callback):
-    """Puts the copies of `KeepCurrentWeights` back, and into checkpoints."""
+    """Restores the weights that `KeepCurrentWeights` has copied, and saves the current weights in checkpoints."""
 
     def __init__(self, kept: KeepCurrentWeights) -> None:
         self.kept = kept
@@ -86,10 +86,10 @@ class RestoreCurrentWeights(Callback):
 
 
 def weights_of(module: LightningModule) -> list[torch.Tensor]:
-    """Return all that is averaged, or copied with it."""
+    """Return all parameters and buffers: WeightAveraging averages or copies them."""
     return [*chain(module.parameters(), module.buffers())]
 
 
 def updates_in(checkpoint: dict[str, Any]) -> int:
-    """Return how often the average in a checkpoint has been updated; 0 if there is none."""
+    """Return how often the average in a checkpoint has been updated; 0 without an average."""
     return int(checkpoint.get("averaging_state", {}).get("n_averaged", 0))

@@ -30,10 +30,10 @@ class BestCheckpoint(ModelCheckpoint):
             save_top_k=1 if monitor else 0,
             enable_version_counter=False,
         )
-        self.complete: Path | None = None  # a checkpoint that is saved, and not yet last.ckpt
+        self.complete: Path | None = None  # next.ckpt, until it is renamed to last.ckpt
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what was best, also if the run's directory has been moved since."""
+        """Restore the best score and path, even if the run's directory has been moved."""
         old_folder = state_dict["dirpath"]
         new_folder = str(self.dirpath)
         is_same_run = Path(old_folder).parent.name == Path(new_folder).parent.name
@@ -42,7 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say early that a metric may be misspelt: some are not logged in a sanity check, or only in training."""
+        """Warn early of a misspelt metric. It is no error yet, because training may still log the metric."""
         logged = logged_metrics(trainer)
         if not self.monitor or not logged or self.monitor in logged:
             return
@@ -60,7 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
             raise self.missing_metric(trainer) from None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after every epoch; Lightning's `save_last` does so only when there is a new best."""
+        """Save after every epoch. Lightning's `save_last` would save only after an improvement."""
         try:
             super().on_train_epoch_end(trainer, pl_module)
         except MisconfigurationException:
@@ -69,7 +69,7 @@ class BestCheckpoint(ModelCheckpoint):
         self.save(trainer)
 
     def missing_metric(self, trainer: Trainer) -> UserError:
-        """Return the error that nothing logs the monitored metric. `last.ckpt` keeps what has been trained."""
+        """Return an error for a monitored metric that is never logged. `last.ckpt` keeps the trained weights."""
         logged = ", ".join(logged_metrics(trainer)) or "nothing"
         return UserError(
             f"checkpoint.monitor is {self.monitor}, but what is logged is {logged}: name one of them with "
@@ -77,7 +77,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def save(self, trainer: Trainer) -> None:
-        """Save to next.ckpt. It becomes last.ckpt once the loggers have written this epoch's metrics."""
+        """Save to next.ckpt, which becomes last.ckpt once the loggers have written this epoch's metrics."""
         path = Path(self.dirpath or "") / "next.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         self.complete = path
@@ -98,7 +98,10 @@ class BestCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save where a signal stops an epoch; if it stops a validation, the epoch before stays the last."""
+        """Save if a signal stops training within an epoch.
+
+        If it stops a validation, the checkpoint of the previous epoch stays last.ckpt.
+        """
         is_signal = isinstance(exception, SIGTERMException)
         if is_signal and trainer.training and not trainer.is_last_batch:
             self.save(trainer)
@@ -106,7 +109,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def moved(state: dict[str, Any], old_folder: str, new_folder: str) -> dict[str, Any]:
-    """Return the state of a ModelCheckpoint whose folder has been moved."""
+    """Return the state of a ModelCheckpoint with all paths in its new folder."""
     result = dict(state)
     for key, value in state.items():
         if isinstance(value, str):
@@ -119,5 +122,5 @@ def moved(state: dict[str, Any], old_folder: str, new_folder: str) -> dict[str, 
 
 
 def logged_metrics(trainer: Trainer) -> list[str]:
-    """Return the names of all that has been logged."""
+    """Return the names of all logged metrics, sorted."""
     return sorted(trainer.callback_metrics)

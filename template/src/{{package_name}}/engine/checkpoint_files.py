@@ -1,4 +1,4 @@
-"""How checkpoint files are written. Read it if a checkpoint is damaged, or is written to another place."""
+"""Writes checkpoint files atomically. Read it if a checkpoint is damaged, or is written to another place."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from .plain_values import foreign_values, with_plain_values
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a file with its name is always complete.
+    """Writes checkpoints atomically: to a temporary file beside the target, which is then renamed.
 
-    Lightning writes to the temporary folder first. From there to another file system it copies, which leaves half a
-    checkpoint if the process is killed, and it fails if the temporary folder is full.
+    Lightning writes to the system's temporary folder first, and fails if that is full. If the run is on another file
+    system, it then copies, and a killed process leaves half a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise
 
     def say_foreign_values(self, checkpoint: dict[str, Any]) -> None:
-        """Say once of each value that it keeps the checkpoint from being loaded."""
+        """Warn once about each value that `weights_only=True` refuses to load."""
         for key, kind in foreign_values(checkpoint):
             if key not in self.said:
                 rank_zero_info(

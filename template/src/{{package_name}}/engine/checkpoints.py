@@ -1,6 +1,6 @@
 """Finds the checkpoint of a run, and checks that it fits the model.
 
-Read it if a checkpoint is called damaged, or a checkpoint of another model.
+Read it if a checkpoint is refused as damaged, or as the checkpoint of another model.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from ..utils.project import UserError, shown
 from .plain_values import foreign_types
 
-# What `torch.load` raises for a file that is cut short, or is no checkpoint
+# Errors of `torch.load` for a truncated file, or for a file that is no checkpoint
 DAMAGED_FILE_ERRORS = (
     EOFError,
     IsADirectoryError,
@@ -28,16 +28,16 @@ DAMAGED_FILE_ERRORS = (
 
 
 def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | None:
-    """Return the `best` or the `last` checkpoint of a run, None if it has none.
+    """Return the path of a run's `best` or `last` checkpoint; None if it has none.
 
-    If the last one is damaged, the best one takes its place.
+    If last.ckpt is damaged, best.ckpt is returned instead.
     """
     path = run / "checkpoints" / f"{which}.ckpt"
     if which == "last" and path.exists():
         try:
             torch.load(path, map_location="meta", weights_only=weights_only, mmap=True)
         except DAMAGED_FILE_ERRORS:
-            if foreign_types(path):  # the file is whole, and check_checkpoint says more
+            if foreign_types(path):  # the file is complete: check_checkpoint explains more
                 return path
             rank_zero_info(f"{shown(path)} is damaged: best.ckpt takes its place")
             path = path.with_name("best.ckpt")
@@ -47,13 +47,13 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
 def check_checkpoint(
     path: str | Path, model: LightningModule, weights_only: bool, is_training: bool
 ) -> None:
-    """Raise UserError if a checkpoint cannot be read, or does not fit.
+    """Raise UserError if a checkpoint cannot be read, or does not fit the model.
 
     Args:
-        path: The file, or an address.
-        model: The model, whose weights are compared with the checkpoint's by name and shape.
-        weights_only: Whether the file may hold weights and plain data alone.
-        is_training: Whether a training continues from it, which needs the state of the optimizer.
+        path: The file, or a URL.
+        model: The model. Its weights are compared with the checkpoint's by name and shape.
+        weights_only: Whether the file may hold only weights and plain data.
+        is_training: Whether training continues from it, which needs the optimizer's state.
     """
     if "://" in str(path):
         check_address(str(path))
@@ -79,12 +79,12 @@ def check_checkpoint(
 
 
 def is_read_by_lightning_alone(path: str | Path) -> bool:
-    """Return whether a checkpoint is on the web, is one that Lightning finds on a cluster, or is sharded."""
+    """Return whether only Lightning can read a checkpoint: a URL, a sharded one, or `hpc`, which it finds itself."""
     return "://" in str(path) or path == "hpc" or (Path(path) / ".metadata").exists()
 
 
 def check_address(address: str) -> None:
-    """Raise UserError if the file system of an address is not installed, or cannot be reached."""
+    """Raise UserError if nothing is at a URL, or its file system is not installed or cannot be reached."""
     try:
         files: Any = get_filesystem(address)
         is_there = files.exists(address)
@@ -96,12 +96,16 @@ def check_address(address: str) -> None:
 
 
 def read_checkpoint(path: str | Path, weights_only: bool) -> dict[str, Any]:
-    """Return a checkpoint, without reading its tensors from disk."""
+    """Return a checkpoint. Its tensors stay memory-mapped on disk.
+
+    Raises:
+        UserError: The file is missing, is damaged, or holds more than weights and plain data.
+    """
     try:
         checkpoint: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=weights_only, mmap=True
         )
-        checkpoint["state_dict"]  # or it is no checkpoint
+        checkpoint["state_dict"]  # raises KeyError if the file is no checkpoint
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except DAMAGED_FILE_ERRORS as error:
@@ -122,7 +126,7 @@ def shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def first_difference(saved: dict[str, tuple[int, ...]], model: dict[str, tuple[int, ...]]) -> str:
-    """Return the first weight whose shapes differ, and both shapes."""
+    """Describe the first weight whose shape differs, with both shapes."""
     for name in {**model, **saved}:
         there = saved.get(name, "missing")
         here = model.get(name, "missing")

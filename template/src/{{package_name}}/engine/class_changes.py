@@ -1,6 +1,6 @@
 """Keeps a class that replaces another one from inheriting its arguments. Read it if an argument is lost or remains.
 
-jsonargparse gives the arguments of a class to the class that replaces it, as far as that takes them. With
+jsonargparse passes the arguments of a class on to its replacement, if that accepts them. With
 `AdamW(weight_decay=0.3)` in a config, `--model.optimizer SGD` would build `SGD(weight_decay=0.3)`.
 """
 
@@ -14,7 +14,7 @@ CONFIG_OPTIONS = ("-c", "--config")
 
 
 class Argument(NamedTuple):
-    """An option with its value, or a word that stands alone."""
+    """An option with its value, or a positional word."""
 
     words: list[str]
     settings: list[tuple[str, Any]]  # dotted keys with their values
@@ -28,8 +28,8 @@ def insert_resets(args: Sequence[str]) -> list[str]:
 
         -c a.yaml -c '{"model.optimizer": null}' -c '{"model.optimizer": {"class_path": "AdamW"}}' --model.optimizer SGD
 
-    Options keep what they set, since resets stand before them. The classes of the model and of the data module keep
-    their arguments, which belong to the task.
+    Resets stand before later options, so these keep their values. The model and the data module are not reset, because
+    their arguments belong to the task.
     """
     result: list[str] = []
     known: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def insert_resets(args: Sequence[str]) -> list[str]:
 
 
 def split_arguments(args: Sequence[str]) -> list[Argument]:
-    """Return the arguments one by one, each option with its value."""
+    """Split the command line into arguments: each option together with its value."""
     arguments = []
     words = list(args)
     while words:
@@ -70,20 +70,20 @@ def split_arguments(args: Sequence[str]) -> list[Argument]:
 
 
 def is_option(word: str) -> bool:
-    """Return whether a word is an option. `-1` is a number."""
+    """Return whether a word is an option. `-1` is not: it is a number."""
     return word.startswith("--") or word == "-c"
 
 
 def short_name(class_path: Any) -> str:
-    """Return a class without its modules, which may be left out: SGD for torch.optim.SGD."""
+    """Return the name of a class without its modules: SGD for torch.optim.SGD."""
     return str(class_path).rpartition(".")[2]
 
 
 def reset_words(key: str, old_class: Any, save_dir: Any) -> list[str]:
-    """Return configs that empty a key, and then name its old class without arguments."""
+    """Return `-c` options that set a key to null, and then to its old class without arguments."""
     resets: list[Any] = [None]
     if save_dir and key == "trainer.logger":
-        # Where loggers save is kept: jsonargparse hands it on from this class to the next ones.
+        # Keep the folder of the logs, because jsonargparse passes it on to the loggers that follow.
         resets.append({"class_path": "CSVLogger", "init_args": {"save_dir": save_dir}})
     resets.append({"class_path": old_class})
     words = []

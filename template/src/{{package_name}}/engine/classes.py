@@ -1,4 +1,7 @@
-"""Classes that a config names: how they are found, what arguments they take, and why one cannot be imported."""
+"""Finds the classes that a config names, their arguments, and the reason why an import fails.
+
+Read this when a class is not found, or an error names the wrong file and line.
+"""
 
 import inspect
 import traceback
@@ -11,15 +14,15 @@ from ..utils.project import project_root, shown
 
 
 def find_class(name: Any) -> Any:
-    """Return the class or function of a dotted name, None if there is none or its import fails."""
+    """Return the class or function of a dotted name; None if it does not exist or its import fails."""
     try:
         return resolve_name(str(name))
-    except Exception:  # what a module does when it is imported is the user's
+    except Exception:  # code of the user runs on import and may raise anything
         return None
 
 
 def arguments_of(cls: Any) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a class by name, those that it hands on to its bases included."""
+    """Return the arguments of a class by name, including those that it passes to its bases by `**kwargs`."""
     found: dict[str, inspect.Parameter] = {}
     for base in getattr(cls, "__mro__", ()):
         if "__init__" not in vars(base):
@@ -37,27 +40,27 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter]:
 
 
 def takes_none(cls: Any, name: str) -> bool:
-    """Return whether an argument may be None, as far as its type says."""
+    """Return whether an argument accepts None, by its type hint. Only int, float, bool and str rule it out."""
     for base in getattr(cls, "__mro__", ()):
         if name not in inspect.signature(base.__init__).parameters:
             continue
         try:
             hint = get_type_hints(base.__init__).get(name, Any)
-        except Exception:  # a name that only type checkers import
+        except Exception:  # a hint may use a name that only type checkers import
             return True
         return hint not in (int, float, bool, str)
     return True
 
 
 def import_problem(name: Any) -> str | None:
-    """Return why the module of a dotted name cannot be imported, with file and line; None if it can, or is missing."""
+    """Return why importing the module of a dotted name fails, with file and line; None if it works or is missing."""
     module, _, attribute = str(name).rpartition(".")
     if not module or not all(part.isidentifier() for part in [*module.split("."), attribute]):
         return None
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        # a module of the name itself is missing, which is another mistake than an import in it that fails
+        # None if the named module itself is missing: only a failing import inside it is reported here
         return None if f"{module}.".startswith(f"{error.name}.") else blame(error)
     except Exception as error:
         return blame(error)
@@ -65,7 +68,7 @@ def import_problem(name: Any) -> str | None:
 
 
 def blame(error: BaseException) -> str:
-    """Return an error with the place of it, the last one in the project's own code: "src/x.py, line 3: …"."""
+    """Return an error as text, after its last place in the project's own code: "src/x.py, line 3: …"."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{shown(error.filename)}, line {error.lineno}: {error.msg}"
     text = " ".join(str(error).split())
@@ -75,7 +78,7 @@ def blame(error: BaseException) -> str:
 
 
 def own_place(error: BaseException) -> str | None:
-    """Return file and line of the last step in the owner's code that led to an error, None if there is none."""
+    """Return file and line of the traceback's last frame in the user's code; None if there is none."""
     source = project_root() / "src"
     for step in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(step.filename)

@@ -58,16 +58,16 @@ LOGGER_NAME = re.compile(r"^--trainer\.logger\.name(?=$|=)")  # matches --traine
 
 
 class RunCLI(LightningCLI):
-    """A command line whose runs have a directory, a record, and checkpoints that are found by name.
+    """A command line that gives each run a directory and a record, and finds checkpoints by name.
 
-    Lightning calls the hooks in this order, in which they stand below:
+    The hooks stand below in the order in which Lightning calls them:
 
     1. `init_parser` and `add_arguments_to_parser` declare the options, for each sub-command.
     2. `parse_arguments` reads configs and options.
     3. `before_instantiate_classes` chooses the run's directory and the checkpoint.
-    4. `instantiate_classes` builds the data module, the model, and with `instantiate_trainer` the trainer.
+    4. `instantiate_classes` builds the data module and the model, and `instantiate_trainer` the trainer.
     5. `after_instantiate_classes` checks that they fit together.
-    6. The sub-command runs, and after a fit `after_fit`.
+    6. The sub-command runs. After a fit, `after_fit` is called.
 
     Args:
         args: The arguments of the command line; `sys.argv[1:]` if None.
@@ -80,10 +80,10 @@ class RunCLI(LightningCLI):
         silence_noise()
         self.parsers: dict[str, LightningArgumentParser] = {}  # by sub-command
         self.command_line: list[str] = []
-        self.typed: list[Given] = []  # what configs and options give
-        self.continued_run: Path | None = None  # the one that `--run` names
+        self.typed: list[Given] = []  # values from configs and options
+        self.continued_run: Path | None = None  # the run that `--run` names
         self.asked_checkpoint: str | None = None
-        self.from_data: dict[str, Any] = {}  # what the data module gives to the model
+        self.from_data: dict[str, Any] = {}  # arguments of the model that the data module provides
         self.start: Start | None = None
         try:
             with ExitStack() as self.resources:
@@ -102,10 +102,9 @@ class RunCLI(LightningCLI):
     def run_command(self, args: list[str]) -> None:
         """Let Lightning parse the arguments, build everything, and run the sub-command."""
         super().__init__(
-            # RunRecord writes config.yaml: into the run's directory, and as the user gave it, without the paths that
-            # are filled in below.
+            # RunRecord writes config.yaml instead: as the user gave it, without the paths that are filled in below.
             save_config_callback=None,
-            # Lightning does not say for which sub-command it calls `init_parser`.
+            # `init_parser` needs the sub-command, which Lightning does not pass.
             parser_kwargs={verb: {"verb": verb} for verb in self.subcommands()},
             # Modules build their optimizers, because only the trainer knows how long a schedule has to be.
             auto_configure_optimizers=False,
@@ -113,14 +112,14 @@ class RunCLI(LightningCLI):
         )
 
     def kill_child_processes(self) -> None:
-        """End the other processes of the training, which would wait for this one for ever."""
+        """Kill the child processes of the training, because they would wait for this one forever."""
         trainer = getattr(self, "trainer", None)
         launcher = trainer.strategy.launcher if trainer else None
         if launcher and hasattr(launcher, "kill"):
             launcher.kill(signal.SIGKILL)
 
     def clean_up(self) -> None:
-        """Remove the run's directory if nothing is in it, and close the connection to other processes."""
+        """Remove the run's directory if it is empty, and close the connection to other processes."""
         if self.start:
             with suppress(OSError):
                 self.start.directory.rmdir()
@@ -131,13 +130,13 @@ class RunCLI(LightningCLI):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the same object.
 
-        StochasticWeightAveraging copies the module, whose optimizer refers to the parser, and that to this object.
+        StochasticWeightAveraging copies the module. Its optimizer refers to the parser, and the parser to this object.
         """
         return self
 
     @property
     def directory(self) -> Path:
-        """The run's directory. Lightning's hooks have it from `before_fit` and the like on."""
+        """The run's directory. It is known from `before_instantiate_classes` on, so `before_fit` may use it."""
         if self.start is None:
             raise AttributeError("the run's directory is chosen in before_instantiate_classes")
         return self.start.directory
@@ -145,7 +144,7 @@ class RunCLI(LightningCLI):
     # 1. Options
 
     def init_parser(self, verb: str = "", **kwargs: Any) -> LightningArgumentParser:
-        """Return a parser that raises errors, instead of printing the usage, with the options of a sub-command."""
+        """Return the parser of a sub-command. It raises errors instead of printing the usage."""
         parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
         self.parsers[verb] = parser
         if verb:
@@ -153,7 +152,7 @@ class RunCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options of all sub-commands, and link what is declared once to where it is used."""
+        """Add the options that all sub-commands share, and link arguments of the model to their sources."""
         parser.add_argument(
             "--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>."
         )
@@ -177,7 +176,10 @@ class RunCLI(LightningCLI):
             )
 
     def take_from_data(self, key: str, value: Any) -> Any:
-        """Return what the data module gives to the model, as plain values, which every logger takes."""
+        """Return an argument that the data module provides to the model, as a plain value.
+
+        Plain values are needed because not every logger accepts other hyperparameters.
+        """
         value = FROM_DATA[key](value)
         self.from_data[key] = value
         check_data_link(key, value, self.typed)
@@ -186,7 +188,7 @@ class RunCLI(LightningCLI):
     # 2. Arguments
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the arguments after the default configs, or after the config of the run that `--run` names."""
+        """Parse the default configs, or the config of the run that `--run` names, and then the arguments."""
         args = [LOGGER_NAME.sub("--name", argument) for argument in args]
         self.command_line = list(args)
         for argument in args:
@@ -208,12 +210,12 @@ class RunCLI(LightningCLI):
         check_checkpoint_links(config, self.typed)
         check_directions(config, self.typed)
         check_options_in_dictionaries(config, self.typed)
-        # Lightning would now let the checkpoint's hyperparameters win over configs and options.
+        # Hide the checkpoint, because Lightning would let its hyperparameters override configs and options.
         self.asked_checkpoint = config.ckpt_path
         config.ckpt_path = None
 
     def with_first_configs(self, args: Sequence[str]) -> list[str]:
-        """Return the options of a sub-command after the configs that come first."""
+        """Return the options of a sub-command with the first configs in front: the run's, or the default ones."""
         if self.continued_run:
             return ["-c", str(self.continued_run / "config.yaml"), *args]
         configs = project_root() / "configs"
@@ -223,7 +225,7 @@ class RunCLI(LightningCLI):
     def parsed(self, parser: LightningArgumentParser, args: Sequence[str]) -> Namespace:
         try:
             return parser.parse_args(with_texts_of_configs(args))
-        except UnicodeError as error:  # of a file that a config names
+        except UnicodeError as error:  # in a file that a config includes
             raise UserError(f"a config is not read as UTF-8: set PYTHONUTF8=1 ({error})") from error
         except ArgumentError as error:
             known = self.parsers["fit"].get_defaults(skip_validation=True).keys()
@@ -238,7 +240,7 @@ class RunCLI(LightningCLI):
         config.ckpt_path = self.asked_checkpoint
         self.apply_process_settings(config)
         self.fill_in_defaults(config)
-        self.requested = config.clone()  # what config.yaml will say
+        self.requested = config.clone()  # the content of config.yaml
         is_fit = self.subcommand == "fit"
         if is_fit:
             refuse_secrets_of_the_model(config.as_dict())
@@ -257,15 +259,15 @@ class RunCLI(LightningCLI):
         torch.set_float32_matmul_precision(config.matmul_precision)
 
     def fill_in_defaults(self, config: Namespace) -> None:
-        """Set what a run's config may not choose, and what Lightning's defaults would do wrong."""
+        """Reset what the config of a continued run must not decide, and replace unsuitable defaults of Lightning."""
         if self.continued_run:
             defaults = self.parsers[str(self.subcommand)].get_defaults(skip_validation=True)
             forget_actions(config, defaults, self.continued_run / "config.yaml", self.typed)
         if config.weights_only is None:
-            # Lightning takes None as False for a checkpoint from the web.
+            # For a checkpoint from a URL, Lightning treats None as False.
             config.weights_only = True
         if self.subcommand == "predict" and config.return_predictions is None:
-            # PredictionWriter writes them; kept in memory, a million would fill it.
+            # PredictionWriter writes them to disk. A million predictions would fill the memory.
             config.return_predictions = False
 
     def choose_start(self, config: Namespace) -> Start:
@@ -276,7 +278,7 @@ class RunCLI(LightningCLI):
         return choose_start(str(self.subcommand), config, name, logs, self.continued_run)
 
     def claim_directory(self, directory: Path, exclusive: bool) -> None:
-        """Make the run's directory before a logger writes to it, and lock it for a training."""
+        """Create the run's directory before a logger writes to it. If `exclusive`, lock it until this command ends."""
         rank_zero_only(directory.mkdir)(parents=True, exist_ok=True)
         check_writable(directory)
         if exclusive:
@@ -291,7 +293,7 @@ class RunCLI(LightningCLI):
             raise self.cause_of(error) from None
 
     def cause_of(self, error: Exception) -> Exception:
-        """Return the error of the class that could not be built, instead of jsonargparse's list of types around it."""
+        """Return the class's own error, without jsonargparse's list of types that did not match."""
         cause = error
         while type(cause) is ValueError and isinstance(cause.__cause__, Exception):
             cause = cause.__cause__
@@ -309,12 +311,12 @@ class RunCLI(LightningCLI):
         return UserError(line) if line else cause
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the callbacks and the plugins that every run has.
+        """Build the trainer with the callbacks and plugins of every run.
 
-        Lightning's own way for this, forced callbacks, would raise an error with `enable_checkpointing: false`.
+        Lightning's forced callbacks are not used, because they raise an error with `enable_checkpointing: false`.
         """
         init = self.config_init[self.subcommand]
-        if init.get("git_commit_before_fit"):  # before the record looks at what is committed
+        if init.get("git_commit_before_fit"):  # before RunRecord reads the commit
             commit_all(project_root(), "_".join(self.directory.parts[-2:]))
         self.checkpoint = init.checkpoint
         self.checkpoint.dirpath = str(self.directory / "checkpoints")
@@ -331,7 +333,7 @@ class RunCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def config_to_save(self) -> str | None:
-        """Return the text for config.yaml; None if the run has one that this command must not change."""
+        """Return the text for config.yaml; None if this command must not change an existing one."""
         if self.subcommand != "fit" and (self.directory / "config.yaml").exists():
             return None
         return config_text(self.parsers[str(self.subcommand)], self.requested)
@@ -339,7 +341,7 @@ class RunCLI(LightningCLI):
     # 5. Checks
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint or callbacks that do not fit the model, before anything starts."""
+        """Raise UserError if the checkpoint or a callback does not fit the model."""
         config = self.config[self.subcommand]
         is_fit = self.subcommand == "fit"
         if config.ckpt_path is not None:
@@ -356,7 +358,7 @@ class RunCLI(LightningCLI):
             self.test_best_checkpoint()
 
     def test_best_checkpoint(self) -> None:
-        """Test the best checkpoint, or the weights at the end if there is none."""
+        """Test the best checkpoint; without one, test the final weights."""
         best = self.checkpoint.best_model_path
         self.trainer.callbacks = without_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
         self.trainer.test(

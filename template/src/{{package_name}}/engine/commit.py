@@ -10,7 +10,7 @@ from .git import complaint, run_git
 
 @rank_zero_only
 def commit_all(root: Path, message: str) -> None:
-    """Commit all changes below a folder, or say that there are none.
+    """Commit all changes below a folder; print a line if there are none, or no repository.
 
     Raises:
         UserError: Git refuses.

@@ -1,6 +1,6 @@
-"""Configs and options as a person wrote them, each value with the file and the line where it stands.
+"""Reads configs and options as the user wrote them, each value with its file and line.
 
-Read this when a config is refused, or to find out where a value comes from.
+Read this when a config is refused, or when a message names the wrong file or line.
 """
 
 import json
@@ -17,7 +17,7 @@ from ..utils.project import UserError, shown
 MAPPINGS = ("trainer", "checkpoint")  # blocks of keys and values
 CLASSES = ("model", "data")  # blocks that name a class
 OPTION_ALONE = re.compile(r"-c|--[\w.+]+")  # such as --name, but not --name=exp1
-CLASS_WORDS = ("class_path", "init_args")  # parts of a key that nobody writes on the command line
+CLASS_WORDS = ("class_path", "init_args")  # parts of a key that the command line leaves out
 
 
 class Given(NamedTuple):
@@ -29,12 +29,12 @@ class Given(NamedTuple):
 
 
 def plain_key(key: str) -> str:
-    """Return a key as one writes it on the command line: `model.init_args.net` becomes `model.net`."""
+    """Return a key as on the command line: `model.net` for `model.init_args.net`."""
     return ".".join(part for part in key.removesuffix("+").split(".") if part not in CLASS_WORDS)
 
 
 def described(value: Any) -> str:
-    """Return a value as one writes it in YAML, on one line and not too long."""
+    """Return a value as YAML on one line, at most 80 characters long."""
     text = (
         value
         if isinstance(value, str) and value
@@ -46,7 +46,7 @@ def described(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value of YAML is: a list, a mapping, or the value itself."""
+    """Describe a YAML value: "a list", "a mapping", or the value itself."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
@@ -55,10 +55,13 @@ def kind_of(value: Any) -> str:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Return what a config sets, nested; raise UserError if it is not YAML with keys and values.
+    """Return the content of a config as nested dictionaries.
 
-    A text that is itself YAML with keys, as `-c '{trainer: {max_epochs: 1}}'`, is read too. A file that does not exist
-    sets nothing here: jsonargparse says so.
+    `path` may also be YAML itself, such as '{trainer: {max_epochs: 1}}'. A missing file gives an empty dictionary,
+    because jsonargparse reports it later.
+
+    Raises:
+        UserError: The config is not YAML with keys and values.
     """
     root = _root(path)
     if root is None or _built(root) is None:
@@ -73,7 +76,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def flat(config: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each dotted key of a nested config that is no mapping itself, with its value."""
+    """Yield the leaves of a nested config: each dotted key with its value."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from flat(value, f"{path}{key}.")
@@ -82,7 +85,7 @@ def flat(config: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def given(args: Sequence[str]) -> list[Given]:
-    """Return all that the arguments give, in order, configs' values with their places."""
+    """Return all values from configs and options, in order, each with its place."""
     found: list[Given] = []
     for option, value in options(args):
         if option in ("-c", "--config"):
@@ -95,7 +98,7 @@ def given(args: Sequence[str]) -> list[Given]:
 
 
 def options(args: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each option with its value, be it written as `--name value` or as `--name=value`."""
+    """Return each option with its value, for both `--name value` and `--name=value`."""
     pairs: list[tuple[str, str]] = []
     for arg, after in zip(args, [*args[1:], ""], strict=False):
         option, equals, value = arg.partition("=")
@@ -105,21 +108,21 @@ def options(args: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def place_of(key: str, values: Sequence[Given], value: Any = None) -> Given | None:
-    """Return where a key was given: the last time with this value, else the last time."""
+    """Return where a key was last given with this value; otherwise where it was last given; None if nowhere."""
     here = [one for one in values if one.key == key]
     same = [one for one in here if value is not None and str(one.value) == str(value)]
     return next(reversed(same or here), None)
 
 
 def _root(path: str | Path) -> yaml.Node | None:
-    """Return the parsed YAML of a file, or of a text that is YAML itself; None if there is nothing in it."""
+    """Return the parsed YAML of a file, or of a text that is YAML itself; None if it is empty or missing."""
     text = str(path)
     try:
         if not text.lstrip().startswith("{"):
             text = Path(path).read_text(encoding="utf-8")
         root = yaml.compose(text, yaml.SafeLoader)
         if root:
-            _built(root)  # it may name what is no plain value
+            _built(root)  # raises an error for tags such as !!python/object
         return root
     except OSError:
         return None
@@ -130,7 +133,7 @@ def _root(path: str | Path) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = error.problem or ""
-        if problem.startswith("but"):  # of two documents in one file, for one
+        if problem.startswith("but"):  # half a sentence, for example for two documents
             problem = f"{error.context} {problem}"
         raise UserError(f"{shown(path)}{line} is not YAML of plain values: {problem}") from error
     except yaml.YAMLError as error:
@@ -138,12 +141,12 @@ def _root(path: str | Path) -> yaml.Node | None:
 
 
 def _built(node: yaml.Node) -> Any:
-    """Return the values of parsed YAML."""
+    """Return parsed YAML as Python objects."""
     return yaml.SafeLoader("").construct_document(node)
 
 
 def _check_keys(node: yaml.Node, place: str, path: str = "") -> None:
-    """Raise UserError if a key stands twice in one mapping, or is no text."""
+    """Raise UserError if a mapping has a key twice, or a top-level key is not text."""
     children = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.SequenceNode):
         for child in children:
@@ -168,7 +171,7 @@ def _check_keys(node: yaml.Node, place: str, path: str = "") -> None:
 
 
 def _check_blocks(root: yaml.MappingNode, place: str) -> None:
-    """Raise UserError if a block that holds keys and values, or a class, is something else."""
+    """Raise UserError if a block that needs keys and values, or a class, has another form."""
     for key, line, node in _nodes(root):
         is_mapping = isinstance(node, yaml.MappingNode)
         wanted = ""
@@ -187,13 +190,13 @@ def _check_blocks(root: yaml.MappingNode, place: str) -> None:
 
 
 def _is_file(node: yaml.Node) -> bool:
-    """Return whether a value is the name of a file, which jsonargparse reads in its place."""
+    """Return whether a value is the path of a file. jsonargparse reads that file instead."""
     value = _built(node)
     return isinstance(value, str) and Path(value).is_file()
 
 
 def _nodes(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int, yaml.Node]]:
-    """Yield all dotted keys with their lines and nodes; what is in a list has the key of the list."""
+    """Yield all dotted keys with their lines and nodes. Items of a list have the key of the list."""
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             key = f"{path}.{key_node.value}".removeprefix(".")
@@ -205,7 +208,7 @@ def _nodes(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int, yaml.Nod
 
 
 def _given_in(root: yaml.Node, path: str, file: str) -> Iterator[Given]:
-    """Yield what parsed YAML gives to each key."""
+    """Yield each value of parsed YAML with its key and place."""
     for key, line, node in _nodes(root, path):
         place = f"{file}, line {line}" if file else ""
         # `model: {class_path: X}` gives the key model the value X, as `--model X` does
@@ -213,7 +216,7 @@ def _given_in(root: yaml.Node, path: str, file: str) -> Iterator[Given]:
 
 
 def without_value(args: Sequence[str]) -> str:
-    """Return the option whose value is missing, an empty text if each has one."""
+    """Return the first option without a value; an empty text if there is none."""
     for argument, following in pairwise([*args, "--"]):
         takes_value = OPTION_ALONE.fullmatch(argument) and argument != "--print_config"
         is_followed_by_option = following == "-c" or following.startswith("--")
@@ -223,7 +226,7 @@ def without_value(args: Sequence[str]) -> str:
 
 
 def requested_run(args: Sequence[str]) -> str | None:
-    """Return the value of `--run`, which decides on the first config and so is needed before the real parser."""
+    """Return the value of `--run`. It is needed before parsing, because it decides on the first config."""
     wanted = [value for option, value in options(args) if option == "--run"]
     if wanted and (not wanted[-1] or wanted[-1].startswith("--")):
         raise UserError("--run needs a value: <directory|id|name|last>")
@@ -231,7 +234,7 @@ def requested_run(args: Sequence[str]) -> str | None:
 
 
 def check_order(args: Sequence[str], verbs: Sequence[str]) -> None:
-    """Raise UserError if options stand before the sub-command, where jsonargparse would not know them."""
+    """Raise UserError if options stand before the sub-command, because jsonargparse would not know them there."""
     is_option = (
         bool(args)
         and args[0].startswith("-")
@@ -245,7 +248,7 @@ def check_order(args: Sequence[str], verbs: Sequence[str]) -> None:
 
 
 def without_empty_configs(args: Sequence[str]) -> list[str]:
-    """Return the arguments without configs that set nothing, such as one whose lines are all commented out."""
+    """Return the arguments without empty configs, such as a file of comments only."""
     kept: list[str] = []
     words = iter(args)
     for word in words:

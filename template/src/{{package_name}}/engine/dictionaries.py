@@ -1,6 +1,6 @@
-"""Options that reach into a dictionary: one level deep they set a key; deeper, jsonargparse would drop the others.
+"""Refuses options that set a nested key of a dictionary, because jsonargparse would drop its other keys.
 
-Read this when such an option is refused.
+Read this when such an option is refused. An option may set a key at the first level.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def check_options_in_dictionaries(config: Namespace, values: Sequence[Given]) ->
 
     Args:
         config: The configuration of a sub-command.
-        values: What configs and options give.
+        values: The values from configs and options.
     """
     for position, one in enumerate(values):
         path = one.key.split(".")
@@ -35,7 +35,7 @@ def check_options_in_dictionaries(config: Namespace, values: Sequence[Given]) ->
 
 
 def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
-    """Return a copy of a dictionary in which a nested key has the value that a text of YAML says."""
+    """Return a copy of a dictionary in which a nested key is set to a value, parsed from YAML."""
     copy = dict(dictionary) if isinstance(dictionary, dict) else {}
     name, *below = path
     copy[name] = with_key(copy.get(name), below, text) if below else yaml.safe_load(text)
@@ -51,11 +51,11 @@ def as_option(dictionary: dict[str, Any]) -> str:
 
 
 def depth_in_dictionary(config: Any, path: Sequence[str]) -> int:
-    """Return how many parts of a key are keys of a dictionary. A class has a namespace instead, as has a dataclass."""
+    """Return how many parts of a key are keys of a dictionary. Classes and dataclasses are a Namespace, so 0."""
     node = config
     for number, part in enumerate(path):
         if isinstance(node, list) and node:
-            node = node[-1]  # as --trainer.callbacks.patience means the last callback
+            node = node[-1]  # --trainer.callbacks.patience means the last callback
         if isinstance(node, dict):
             return len(path) - number
         if not isinstance(node, Namespace):

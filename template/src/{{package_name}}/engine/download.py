@@ -1,4 +1,4 @@
-"""Downloads the files of a dataset, and checks them. Read it if a download fails."""
+"""Downloads the files of a dataset, and checks their SHA-256. Read it if a download fails."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ LONGEST_REASON = 99  # characters of an error's first line
 
 
 def download(name: str, sha256: str, mirrors: Sequence[str], folder: Path) -> None:
-    """Download a file, unless it is there, from the first mirror that has it.
+    """Download a file from the first mirror that has it, unless the file exists.
 
     Args:
-        name: The file's name, which follows the URL of a mirror.
+        name: The file's name, which is appended to the URL of a mirror.
         sha256: Its SHA-256.
         mirrors: Base URLs, tried in this order.
-        folder: Where the file goes.
+        folder: The folder for the file.
 
     Raises:
-        UserError: The file is there with another SHA-256, or no mirror gives it.
+        UserError: The existing file has another SHA-256, or no mirror has the file.
     """
     path = folder / name
     if path.exists():
@@ -43,13 +43,13 @@ def check(path: Path, sha256: str) -> None:
 
 
 def fetch(url: str, sha256: str, path: Path) -> str | None:
-    """Download a file from one URL. Return why that failed, None if it did not."""
-    import pooch  # here, because every start would wait for it
+    """Download a file from one URL. Return the reason of a failure, or None."""
+    import pooch  # only here, because it would slow down every start
 
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
     try:
         pooch.retrieve(url, sha256, path.name, path.parent, downloader=downloader)
-    except (OSError, ValueError) as error:  # no connection, broken off, refused; wrong SHA-256
+    except (OSError, ValueError) as error:  # connection failed or refused; wrong SHA-256
         reason = str(error).splitlines()[0]
         return f"{url}: {reason[:LONGEST_REASON]}"
     return None

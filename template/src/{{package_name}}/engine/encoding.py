@@ -1,6 +1,6 @@
-"""Configs are read as UTF-8, whatever the locale says.
+"""Reads configs as UTF-8 in every locale.
 
-Read this when a line asks for PYTHONUTF8=1: jsonargparse and Python follow the locale.
+Read this when a message asks for PYTHONUTF8=1, because jsonargparse and Python follow the locale.
 """
 
 import codecs
@@ -15,7 +15,7 @@ from ..utils.project import UserError
 
 
 def check_characters(text: str) -> None:
-    """Raise UserError if a text of the user's cannot name a file, or has been misread, because of the locale."""
+    """Raise UserError if the locale has misread a text of the user, or cannot encode it as a file name."""
     try:
         text.encode("utf-8")
         os.fsencode(text)
@@ -27,7 +27,7 @@ def check_characters(text: str) -> None:
 
 
 def with_texts_of_configs(args: Sequence[str]) -> list[str]:
-    """Return the arguments with the texts of configs, instead of their paths, where the locale would misread them."""
+    """Replace the paths of configs by their texts where the locale would misread the files."""
     if codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8":
         return list(args)
     result: list[str] = []
@@ -43,7 +43,7 @@ def with_texts_of_configs(args: Sequence[str]) -> list[str]:
 
 
 def readable(config: str) -> str:
-    """Return a config, or its text in ASCII if it is a file with other characters."""
+    """Return the path of a config, or its text in ASCII if the file has other characters."""
     try:
         text = Path(config).read_text(encoding="utf-8")
     except (
@@ -53,6 +53,6 @@ def readable(config: str) -> str:
         return config
     if text.isascii():
         return config
-    # Values stay as they are written, but for characters such as \u4e2d in quotes; comments are left out.
+    # Parsed and written again, because YAML then escapes other characters, as in "\u4e2d". Comments are lost.
     ascii_text: str = yaml.emit(yaml.parse(text, yaml.SafeLoader), width=10**9)
     return ascii_text

@@ -1,6 +1,6 @@
-"""BatchSizeFinder and LearningRateFinder: config.yaml gets the values that they find, as if these had been given.
+"""Writes the values that BatchSizeFinder and LearningRateFinder find into config.yaml.
 
-Read this when a run with one of them is not what its config.yaml says.
+Read this when a run with one of them differs from its config.yaml.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from lightning.pytorch.utilities.parsing import lightning_getattr, lightning_has
 from ..utils.project import UserError
 from .classes import find_class
 
-RATES = ("lr", "learning_rate")  # the attributes that LearningRateFinder looks for
+RATES = ("lr", "learning_rate")  # attributes that LearningRateFinder sets by default
 Settings = dict[str, Any]
 
 
 def check_callbacks(
     callbacks: list[Callback], config: Settings, model: LightningModule, is_resumed: bool
 ) -> None:
-    """Raise UserError if a callback needs an attribute that the module does not have, or a new training.
+    """Raise UserError if a callback needs a missing attribute of the module, or cannot work in a resumed run.
 
     Args:
         callbacks: The callbacks of a fit.
-        config: Its configuration.
+        config: The configuration of the fit.
         model: The module.
-        is_resumed: Whether it starts from a checkpoint.
+        is_resumed: Whether the fit starts from a checkpoint.
     """
     module = type(model).__name__
     for callback in callbacks:
@@ -52,7 +52,7 @@ def check_callbacks(
 
 
 def finders(config: Settings, kind: Any) -> Iterator[tuple[Settings, Settings]]:
-    """Yield the callbacks of this kind in a configuration, each with its arguments."""
+    """Yield the configured callbacks of a class, each with its `init_args`."""
     for entry in config["trainer"].get("callbacks") or []:
         found = find_class(entry["class_path"])
         if isinstance(found, type) and issubclass(found, kind):
@@ -60,7 +60,10 @@ def finders(config: Settings, kind: Any) -> Iterator[tuple[Settings, Settings]]:
 
 
 def with_found_values(text: str, trainer: Trainer) -> Settings | None:
-    """Return the settings of a config.yaml with what was found in place of the callbacks; None if there are none."""
+    """Return a config with the values that the finders found, without the finders; None if it has no finders.
+
+    A resumed run must not search again.
+    """
     config: Settings = yaml.safe_load(text)
     model = trainer.lightning_module
     done: list[Settings] = []
@@ -84,7 +87,7 @@ def with_found_values(text: str, trainer: Trainer) -> Settings | None:
 
 
 def keep(config: Settings, name: str, model: LightningModule) -> None:
-    """Put the present value of an attribute into the settings of the model and the data that have it."""
+    """Copy the current value of an attribute into the argument of this name, of the model and of the data."""
     value = lightning_getattr(model, name)
     for block in ("model", "data"):
         arguments = config[block].get("init_args", {})

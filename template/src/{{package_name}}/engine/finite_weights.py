@@ -1,4 +1,4 @@
-"""Training that has diverged ends, and says so: weights that are NaN or infinite never recover."""
+"""Stops diverged training, because NaN or infinite weights never recover. Read it if a run ends as diverged."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -6,14 +6,14 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import UserError
 
-# How the line begins. A search tells such a trial from a mistake by it.
+# The message begins so. A search relies on it to tell a diverged trial from a mistake.
 DIVERGED = "training has diverged"
 
 
 class FiniteWeights(Callback):
     """Raises UserError if weights are not finite, before they are validated or saved.
 
-    It looks after an epoch and before a validation alone, because to look takes a GPU out of its stride.
+    It checks only after an epoch and before a validation, because a check has to wait for the GPU.
     """
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -22,13 +22,13 @@ class FiniteWeights(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check(trainer, pl_module)
-        # With float16, steps without a finite loss are left out, and a single one is no harm.
+        # No error, because with float16 a step without a finite loss is skipped, and a single one does no harm.
         for name, value in trainer.callback_metrics.items():
             if name.startswith("train") and "loss" in name and not value.isfinite():
                 rank_zero_info(f"{name} is {value.item()} in epoch {trainer.current_epoch}")
 
     def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise UserError in all processes if weights of one are not finite."""
+        """Raise UserError in all processes if any process has weights that are not finite."""
         diverged = not are_finite(pl_module)
         if trainer.strategy.reduce_boolean_decision(diverged, all=False):
             raise UserError(
@@ -39,13 +39,13 @@ class FiniteWeights(Callback):
 
 
 def are_finite(module: LightningModule) -> bool:
-    """Return whether all weights that are trained are finite. It waits once for the device."""
+    """Return whether all trainable weights are finite. This synchronises with the device once."""
     finite = [weights.isfinite().all().to(module.device) for weights in trained(module).values()]
     return not finite or bool(torch.stack(finite).all())
 
 
 def first_not_finite(module: LightningModule) -> str:
-    """Return the name of the first weights that are not finite."""
+    """Return the name of the first trainable weight that is not finite."""
     for name, weights in trained(module).items():
         if not weights.isfinite().all():
             return name
@@ -53,7 +53,7 @@ def first_not_finite(module: LightningModule) -> str:
 
 
 def trained(module: LightningModule) -> dict[str, torch.Tensor]:
-    """Return the weights that are trained, by name."""
+    """Return the trainable weights by name."""
     return {
         name: weights.detach()
         for name, weights in module.named_parameters()

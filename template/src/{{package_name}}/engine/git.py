@@ -1,6 +1,6 @@
-"""Runs git. Read it when a command of git prints something else in a run than in your terminal.
+"""Runs git. Read it when git prints something else in a run than in your terminal.
 
-A git hook has variables such as `GIT_DIR` set, and a command in it would look at the hook's repository and index.
+Variables such as `GIT_DIR`, which a git hook sets, are removed: they would point git at the hook's repository.
 """
 
 import os
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# As `git rev-parse --local-env-vars` lists them, without the settings; and what changes the meaning of paths.
+# From `git rev-parse --local-env-vars`, without settings, and variables that change the meaning of paths.
 OF_ANOTHER_REPOSITORY = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -29,7 +29,7 @@ OF_ANOTHER_REPOSITORY = (
 
 
 def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a folder, for the repository that the folder is in, and return what it printed."""
+    """Run git in a folder, for the repository of this folder. The exit status is 127 if git is not installed."""
     if not shutil.which("git"):
         return subprocess.CompletedProcess(
             ["git", *arguments], 127, stdout="", stderr="git is not installed"
@@ -49,5 +49,5 @@ def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """Return what a command of git that failed says, as one line."""
+    """Return the message of a failed git command as one line."""
     return " ".join((done.stderr or done.stdout).split())

@@ -1,13 +1,13 @@
-"""From where a command imports modules. Read it if a class of yours is not found."""
+"""Decides from where a command imports modules. Read it if a class of yours is not found."""
 
 import sys
 from pathlib import Path
 
 
 def forget_working_directory() -> None:
-    """Keep modules in the working directory from being imported, which `python -m` would allow.
+    """Remove the working directory from the import path, to which `python -m` adds it.
 
-    A config names classes by their path. That of a run from somebody else must not name a file in the run's folder.
+    A config names classes by their import path. The config of somebody else's run must not import a file beside it.
     Classes are found in `src/` and among the installed packages.
     """
     source = Path(__file__).resolve().parents[2]

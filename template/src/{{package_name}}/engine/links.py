@@ -1,4 +1,7 @@
-"""Arguments of the model that the command line takes from elsewhere: from the data module, and from `checkpoint`."""
+"""Checks the arguments of the model that are linked to the data module, or to `checkpoint`.
+
+Read this when such an argument is refused, or is missing.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,19 +20,19 @@ FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpo
 
 
 def name_of_metric(monitor: str | None) -> str:
-    """Return the model's `monitor`, which is empty if the checkpoints follow no metric."""
+    """Return the model's `monitor`; an empty text if `checkpoint.monitor` is null."""
     return monitor or ""
 
 
 def check_linked(key: str, value: Any, advice: str, values: Sequence[Given]) -> None:
-    """Raise UserError if an argument was given another value than the one it takes from elsewhere."""
+    """Raise UserError if a linked argument was given another value than its source has."""
     asked = place_of(key, values)
     if asked and asked.value not in (None, "null") and plain(asked.value) != plain(value):
         raise UserError(told(key, f"is {described(asked.value)}, but {advice}", values))
 
 
 def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
-    """Raise UserError if the metric of the model was given, and is another one than that of the checkpoints."""
+    """Raise UserError if the model's `monitor` or `mode` was given, and differs from that of `checkpoint`."""
     for key, source in FROM_CHECKPOINT.items():
         value = config.checkpoint[source.removeprefix("checkpoint.")]
         check_linked(
@@ -38,12 +41,12 @@ def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
 
 
 def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
-    """Raise UserError if an argument that comes from the data was given another value."""
+    """Raise UserError if an argument was given another value than the data module provides."""
     check_linked(f"model.{name}", value, f"the data say {described(value)}: leave it out", values)
 
 
 def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
-    """Return which argument of the model is in none of its sources, with what the data module gives instead."""
+    """Return a message that names an argument the model needs and the data module does not provide; or None."""
     data = config.get("data")
     model = config.get("model")
     if not data or not model:
@@ -61,10 +64,10 @@ def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
 
 
 def short_name(block: Any) -> str:
-    """Return the class of a block of the configuration, without its modules."""
+    """Return the class name of a block of the configuration, without its modules."""
     return str(block["class_path"]).rpartition(".")[2]
 
 
 def plain(value: Any) -> str:
-    """Return a value, or a text of YAML, so that equal ones are equal: `[1, 8, 8]` and `[1,8,8]`."""
+    """Return a value without spaces, so that equal values compare equal: `[1, 8, 8]` and `[1,8,8]`."""
     return "".join(described(value).split())

@@ -1,8 +1,8 @@
-"""configs/local.yaml: what is true of this machine, such as the folder of the data. It is not in git.
+"""Merges configs/local.yaml: the settings of this machine, such as the folder of the data. It is not in git.
 
-It comes after configs/default.yaml and before the configs of a command, with one difference: under `data` and `model`,
-it need not name a class. Its arguments hold for whichever class is chosen that takes them, unless a config of the
-command, or an option, gives a value other than null.
+It comes after configs/default.yaml and before the configs of a command. Under `data` and `model`, it need not name a
+class: its arguments go to the chosen class, if that accepts them. A config of the command or an option overrides them
+with any value other than null. Read this when a local setting has no effect.
 """
 
 import json
@@ -15,7 +15,7 @@ from .configs import CLASSES, flat, given, place_of, plain_key, read_config
 
 
 def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
-    """Return the options of a command, with what configs/local.yaml says before and after the configs among them."""
+    """Insert configs/local.yaml into the options: before the other configs, but arguments of chosen classes after."""
     local = read_config(path)
     late = {}
     for key in CLASSES:
@@ -28,7 +28,7 @@ def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
 
 
 def _early_config(local: dict[str, Any], path: Path) -> list[str]:
-    """Return local.yaml as the first config, without blocks that name no class."""
+    """Return local.yaml as the first `-c` option, without blocks that name no class."""
     classless = [key for key in CLASSES if _names_no_class(local.get(key))]
     if classless:
         rest = {key: value for key, value in local.items() if key not in classless}
@@ -41,7 +41,7 @@ def _names_no_class(block: Any) -> bool:
 
 
 def _late_settings(local: dict[str, Any], key: str, args: Sequence[str]) -> dict[str, Any]:
-    """Return what local.yaml sets of the chosen class, as far as the command leaves it open."""
+    """Return the settings of local.yaml that the chosen class accepts and the command does not give."""
     block = local.get(key)
     if not isinstance(block, dict):
         return {}

@@ -1,4 +1,4 @@
-"""Gives every logger the run's name and directory. Read it if a logger writes to another place."""
+"""Gives every logger the run's name and directory. Read it if a logger writes to the wrong folder."""
 
 import re
 from pathlib import Path
@@ -17,16 +17,16 @@ DUMMY_LOGGER = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}
 
 
 def logger_settings(trainer: Namespace) -> list[Any]:
-    """Return the `init_args` of each logger that is configured."""
+    """Return the `init_args` of each configured logger."""
     loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
     return [logger.get("init_args", {}) for logger in loggers if isinstance(logger, Namespace)]
 
 
 def run_name(config: Namespace) -> str:
-    """Return the run's name: that of `--name`, of a logger, or `default`.
+    """Return the run's name: from `--name`, otherwise from a logger, otherwise `default`.
 
     Raises:
-        UserError: It cannot be the name of a folder everywhere.
+        UserError: The name is not a valid folder name on every system.
     """
     names = [config.name]
     for settings in logger_settings(config.trainer):
@@ -40,7 +40,7 @@ def run_name(config: Namespace) -> str:
 
 
 def place_loggers(trainer: Namespace, directory: Path) -> None:
-    """Let each logger write to the run's directory, under the run's name and id."""
+    """Set the directory, name and id of each logger to those of the run."""
     name, run_id = directory.parts[-2:]
     places = {
         "save_dir": str(directory),
@@ -56,15 +56,15 @@ def place_loggers(trainer: Namespace, directory: Path) -> None:
 
 
 def folder_settings(settings: Any, directory: Path) -> dict[str, str]:
-    """Return the folder of TensorBoardLogger, which is the run's, or of CSVLogger, which is a new one in it."""
-    if "version" not in settings or "id" in settings:  # another logger's
+    """Return `name` and `version` of TensorBoardLogger (the run's directory) or CSVLogger (a new folder in it)."""
+    if "version" not in settings or "id" in settings:  # settings of another logger
         return {}
     is_csv = "flush_logs_every_n_steps" in settings
     return {"name": "", "version": csv_folder(directory) if is_csv else ""}
 
 
 def csv_folder(directory: Path) -> str:
-    """Return a folder in the run's directory to which no CSVLogger has written: it deletes an older metrics.csv."""
+    """Return a new folder in the run's directory, because CSVLogger deletes an older metrics.csv."""
     number = 1
     folder = "csv"
     while (directory / folder).exists():
@@ -74,6 +74,6 @@ def csv_folder(directory: Path) -> str:
 
 
 def disable_loggers(trainer: Namespace, is_fit: bool) -> None:
-    """Let a fast run log nothing. A callback that asks for a logger finds one, as in a real fit."""
+    """Replace the loggers of a fast run by a dummy, because some callbacks require a logger."""
     if is_fit or logger_settings(trainer):
         trainer.logger = DUMMY_LOGGER
