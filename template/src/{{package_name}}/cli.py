@@ -4,9 +4,9 @@ from .engine.cli import RunCLI
 
 
 class CLI(RunCLI):
-    """The template's command line, with what this project adds to it.
+    """The template's command line, with the options and links of this project.
 
-    An option of your own, and a value that goes from the data module to the model:
+    For example, add an option, and pass a value from the data module to the model:
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             super().add_arguments_to_parser(parser)

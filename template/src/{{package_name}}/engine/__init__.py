@@ -4,16 +4,16 @@ Where to look for what:
 
 - the command line: cli.py (the order of its steps), options.py, start.py
 - configs: configs.py, local_settings.py, class_changes.py, dictionaries.py, links.py, encoding.py
-- a message of an error: messages.py, parse_errors.py, values.py, classes.py
-- what a command starts from: start_point.py, runs.py, run_directory.py, checkpoints.py
-- what is written: record.py (run.json), saved_config.py (config.yaml), metrics_file.py, predictions.py,
+- error messages: messages.py, parse_errors.py, values.py, classes.py
+- the run and the checkpoint from which a command starts: start_point.py, runs.py, run_directory.py, checkpoints.py
+- files of a run: record.py (run.json), saved_config.py (config.yaml), metrics_file.py, predictions.py,
   prediction_columns.py, origin.py, secrets.py, plain_values.py
 - checkpoints: best_checkpoint.py, checkpoint_files.py, averaged_weights.py, finite_weights.py
-- resuming to the bit: resume.py, loop_position.py, metric_states.py, random_states.py, schedule_changes.py,
+- resuming, bit for bit: resume.py, loop_position.py, metric_states.py, random_states.py, schedule_changes.py,
   nothing_left.py
 - signals, such as Ctrl-C: stopping.py
 - callbacks and loggers of every run: run_callbacks.py, loggers.py, monitor.py, finders.py, progress.py, noise.py
 - data: samplers.py, samples.py, download.py
 - git: git.py, commit.py
-- which modules can be imported: import_path.py
+- where modules are imported from: import_path.py
 """

@@ -38,9 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.replace(path)
         except BaseException as error:
             part.unlink(missing_ok=True)
-            if isinstance(
-                error.__context__, OSError
-            ):  # torch hides "No space left on device" behind its own error
+            # torch hides "No space left on device" behind its own error.
+            if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 

@@ -46,10 +46,8 @@ def readable(config: str) -> str:
     """Return the path of a config, or its text in ASCII if the file has other characters."""
     try:
         text = Path(config).read_text(encoding="utf-8")
-    except (
-        OSError,
-        ValueError,
-    ):  # no such file, or no UTF-8, both of which is said elsewhere; a text
+    except (OSError, ValueError):
+        # A missing file, or one that is not UTF-8: other code reports both. Or `config` is itself YAML.
         return config
     if text.isascii():
         return config

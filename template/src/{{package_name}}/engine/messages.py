@@ -1,7 +1,7 @@
-"""Mistakes of a user, each in one line that names the key, the value and what to do.
+"""Turns errors into one line that names the key, the value and the remedy.
 
-Read this when a message does not help, or when a new version of jsonargparse words its own differently: each rule
-below has an example of what jsonargparse says, and the tests provoke each.
+Read this when a message does not help, or when a new version of jsonargparse changes its messages. Each rule below
+has an example of a message of jsonargparse, and the tests provoke each.
 """
 
 import re
@@ -20,7 +20,7 @@ from .configs import Given, described, place_of, without_value
 from .parse_errors import Mistake, read_message, readable, readable_type, with_article
 from .values import told
 
-# Errors of these modules are about values, not about code
+# Errors that these modules raise are about values, not about code
 LIBRARIES = (
     "lightning.",
     "torch.optim.",
@@ -28,32 +28,33 @@ LIBRARIES = (
     "torch.utils.data.sampler",
 )
 LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
-# Of a KeyError: Trying to restore optimizer state but checkpoint contains only the model.
+# Part of Lightning's KeyError "Trying to restore optimizer state but checkpoint contains only the model."
 WEIGHTS_ALONE = "checkpoint contains only the model"
 WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModule, Callback]
-NO_COMPILER = re.compile(
-    r"InvalidCxx|find C c"
-)  # InvalidCxxCompiler: No working C++ compiler found
+# InvalidCxxCompiler: No working C++ compiler found
+NO_COMPILER = re.compile(r"InvalidCxx|find C c")
 
 
 class Rule(NamedTuple):
-    """How a message of jsonargparse is said in a way that helps."""
+    """Explains one kind of message of jsonargparse."""
 
     example: str
     pattern: re.Pattern[str]
-    explain: Callable[
-        [re.Match[str], Mistake, Sequence[str]], tuple[str, str]
-    ]  # the key, and what is wrong with it
+    # Returns the key, and what is wrong with it
+    explain: Callable[[re.Match[str], Mistake, Sequence[str]], tuple[str, str]]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a question that proposes the known name most like this one, nothing if none is."""
+    """Return ": did you mean …?" with the most similar known name; an empty text if none is similar."""
     close = get_close_matches(name, {*known} - {name}, n=1)
     return f": did you mean {close[0]}?" if close else ""
 
 
 def nearest_key(name: str, keys: Iterable[str]) -> str:
-    """Return such a question for a dotted key: one that ends alike, or is most like it where it stands."""
+    """Return ": did you mean …?" for a dotted key.
+
+    If there are keys with the same parent, only these are proposed. Otherwise it is a key with the same last part.
+    """
     known = {*keys} - {name}
     parent, _, last = name.rpartition(".")
     alike = sorted(key for key in known if key.rpartition(".")[2] == last)
@@ -135,7 +136,7 @@ def no_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> 
 
 
 def short_names() -> list[str]:
-    """Return the names of classes that need no module in front of them."""
+    """Return the names of classes that a config may give without their modules."""
     modules = (
         "lightning.pytorch.callbacks",
         "lightning.pytorch.loggers",
@@ -151,7 +152,7 @@ def short_names() -> list[str]:
 
 
 def is_class(name: str) -> bool:
-    """Return whether a readable type is a class: a LightningModule is, `a list` and `int` are not."""
+    """Return whether a readable type is a class: `a LightningModule` is, `a list` and `int` are not."""
     return name.startswith(("a ", "an ")) and not name.startswith("a list")
 
 
@@ -177,7 +178,7 @@ def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> t
 
 
 def of_dictionary(mistake: Mistake) -> bool:
-    """Return whether a key is one of a dictionary, such as dict[str, int], and not of a class."""
+    """Return whether a key has a dictionary type, such as dict[str, int]."""
     return any(name.startswith(("dict[", "collections.abc.Mapping[")) for name in mistake.types)
 
 
@@ -337,12 +338,12 @@ RULES = [
 def explain_parse_error(
     message: str, options: Iterable[str], values: Sequence[Given] = (), args: Sequence[str] = ()
 ) -> str:
-    """Return one line for an error of jsonargparse, which names the key, its place, the value and what to do.
+    """Explain an error of jsonargparse in one line: the key, its place, the value and the remedy.
 
     Args:
-        message: What jsonargparse says.
-        options: The options of the parser, of which the nearest is proposed.
-        values: What configs and options give, to name file and line.
+        message: The message of jsonargparse.
+        options: The options of the parser, to propose the most similar one.
+        values: The values from configs and options, to name file and line.
         args: The arguments, to find an option without a value.
     """
     mistake = read_message(message)
@@ -386,7 +387,7 @@ def explain_parse_error(
 
 
 def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
-    """Return which module cannot be imported, and why: one of the classes below the key of a mistake may be it."""
+    """Return why a class at the key of a mistake, or above or below it, cannot be imported; None if all can."""
     for one in values:
         below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(
             f"{one.key}."
@@ -401,7 +402,7 @@ def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
 
 
 def user_message(error: Exception) -> str | None:
-    """Return a one-line message for an error that a user can put right, None if it takes a traceback to find out."""
+    """Return a one-line message for an error that the user can fix; None if a traceback is needed."""
     text = " ".join(str(error).split())
     if isinstance(error, RuntimeError) and LOST_PROCESS.search(repr(error)):
         return f"another process of this run has ended or cannot be reached ({text.partition('. This is ')[0]})"
@@ -421,7 +422,7 @@ def user_message(error: Exception) -> str | None:
 
 
 def with_place(text: str, values: Sequence[Given]) -> str:
-    """Return Lightning's own message about an argument of the trainer after the config and line that gave it."""
+    """Put file and line in front of a message of Lightning that names an argument of the trainer."""
     for one in reversed(values):
         parent, _, name = one.key.rpartition(".")
         if parent == "trainer" and re.search(rf"\b{re.escape(name)}\b", text):
@@ -430,5 +431,5 @@ def with_place(text: str, values: Sequence[Given]) -> str:
 
 
 def construction_message(error: BaseException) -> str | None:
-    """Return a one-line message for an error in a constructor of the owner's own, None if it is elsewhere."""
+    """Return a one-line message for an error in the user's own code; None for an error elsewhere."""
     return blame(error) if own_place(error) else None

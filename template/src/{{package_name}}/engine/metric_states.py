@@ -1,12 +1,12 @@
-"""The states of a module's metrics, so that a resumed run counts on where it stopped.
+"""Saves and restores the states of a module's metrics. Read it if metrics of a resumed epoch are wrong.
 
-torchmetrics saves only states that are declared persistent. Here all are saved, of nested metrics too.
+torchmetrics saves only states that are declared persistent. Here all are saved, including those of nested metrics.
 
-Two private names of libraries are used here, each in one function, because there is no public way to what they hold:
+Two private names of libraries are used, each in one function, because there is no public access:
 
-- `_results` of Lightning's loops, in `log_entries`: which metrics, and which sums, `self.log` keeps in this epoch.
+- `_results` of Lightning's loops, in `log_entries`: the metrics and sums that `self.log` collects in this epoch.
   Lightning neither saves them nor shows them before the epoch has ended.
-- `_update_count` of a metric, in `set_update_count`: torchmetrics shows it as `update_count`, and lets nobody set it.
+- `_update_count` of a metric, in `set_update_count`: its public property `update_count` cannot be set.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from torchmetrics import Metric, MetricCollection
 
 MetricStates = dict[str, dict[str, Any]]
 
-# Processes exchange states, and each has another GPU.
+# States are exchanged between processes, and each process has another GPU.
 CPU = torch.device("cpu")
 
 
 def metrics_of(module: LightningModule) -> Iterator[tuple[str, Metric]]:
-    """Yield each metric of a module, those in lists, collections and wrappers too, with its name."""
+    """Yield each metric of a module with its name, including those in lists, collections and wrappers."""
     for child in module.modules():
         if isinstance(child, MetricCollection):
-            # Metrics of a collection share states, which this hands to each of them.
+            # Metrics of a collection share states. This call gives each metric its reference to them.
             list(child.values(copy_state=False))
     for name, child in module.named_modules():
         if isinstance(child, Metric):
@@ -35,7 +35,7 @@ def metrics_of(module: LightningModule) -> Iterator[tuple[str, Metric]]:
 
 
 def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
-    """Return the states of all metrics that do not begin anew with the next epoch."""
+    """Return the states of all metrics, by name, except those that Lightning resets before the next epoch."""
     at_end_of_epoch = trainer.is_last_batch
     logged = logged_metrics(trainer) if at_end_of_epoch else set()
     states = {}
@@ -44,19 +44,19 @@ def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
             continue
         state = on_device(dict(metric.metric_state), CPU)
         if at_end_of_epoch:
-            # Lists hold whole epochs of predictions: each checkpoint would be as large as the data.
+            # Lists hold the predictions of whole epochs, and would make checkpoints as large as the data.
             state = {key: value for key, value in state.items() if not isinstance(value, list)}
         states[name] = {"state": state, "updates": metric.update_count}
     return states
 
 
 def restore_metric_states(module: LightningModule, states: MetricStates) -> None:
-    """Set the metrics of a module to states that `metric_states` returned. Unknown ones are left out."""
+    """Restore states that `metric_states` returned. Unknown metrics and states are ignored."""
     for name, metric in metrics_of(module):
         if name not in states:
             continue
         known = metric.metric_state.keys()
-        metric.reset()  # it also forgets the result of an earlier compute
+        metric.reset()  # also drops the cached result of an earlier compute
         for key, value in states[name]["state"].items():
             if key in known:
                 setattr(metric, key, on_device(value, metric.device))
@@ -64,17 +64,17 @@ def restore_metric_states(module: LightningModule, states: MetricStates) -> None
 
 
 def set_update_count(metric: Metric, count: int) -> None:
-    """Set how often a metric has been updated. A mean over updates needs it."""
+    """Set the number of updates of a metric, because a mean over updates needs it."""
     metric._update_count = count
 
 
 def log_entries(loop: Any) -> dict[str, Any]:
-    """Return what `self.log` keeps in a loop, by key: metrics, each of which is a metric itself."""
+    """Return the entries of `self.log` in a loop, by key. Each entry is itself a torchmetrics metric."""
     return dict(loop._results)
 
 
 def on_device(value: Any, device: torch.device) -> Any:
-    """Return a copy of states, in tensors, lists and dictionaries of them, on a device."""
+    """Return a copy of a state on a device: a tensor, or nested lists and dictionaries of tensors."""
     if isinstance(value, dict):
         return {key: on_device(item, device) for key, item in value.items()}
     if isinstance(value, list):
@@ -85,14 +85,14 @@ def on_device(value: Any, device: torch.device) -> Any:
 
 
 def logged_metrics(trainer: Trainer) -> set[int]:
-    """Return the ids of the metrics that were given to `self.log`, which Lightning resets after the epoch."""
+    """Return the ids of the metrics passed to `self.log`. Lightning resets them after the epoch."""
     training = trainer.fit_loop.epoch_loop
     entries = [*log_entries(training).values(), *log_entries(training.val_loop).values()]
     return {id(entry.value) for entry in entries if isinstance(entry.value, Metric)}
 
 
 def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
-    """Return what `self.log(…, on_epoch=True)` has added up in this epoch. Lightning does not save it."""
+    """Return the sums of `self.log(…, on_epoch=True)` in this epoch, because Lightning does not save them."""
     entries = log_entries(trainer.fit_loop.epoch_loop)
     sums = {}
     for key, entry in entries.items():
@@ -102,10 +102,10 @@ def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 
 def add_epoch_means(trainer: Trainer, saved: dict[str, dict[str, Any]]) -> None:
-    """Add what `epoch_means` returned to the entries that have been logged since, and remove it from `saved`."""
+    """Add saved sums of `epoch_means` to the entries logged since, and remove them from `saved`."""
     entries = log_entries(trainer.fit_loop.epoch_loop)
     for key in [key for key in saved if key in entries]:
-        # Nobody has computed it yet: Lightning does so at the end of the epoch, after this callback.
+        # Still in time, because Lightning computes the entry at the end of the epoch, after this callback.
         entry = entries[key]
         for name, value in saved.pop(key).items():
             value = value.to(entry.value.device)

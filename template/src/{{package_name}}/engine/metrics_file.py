@@ -1,4 +1,4 @@
-"""Writes metrics.csv. Read it if a row or a column is missing there."""
+"""Writes metrics.csv. Read it if a row or a column is missing."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ class MetricsFile(Logger):
         self.path = path
         self.version = path.parent.name
         self.rows: dict[int, dict[str, Any]] = {}
-        # Takes every call, because code for all loggers may add a picture to each one's experiment.
+        # A dummy that accepts every call, because user code may log a picture to the experiment of every logger.
         self.experiment = DummyLogger().experiment
 
     @property
@@ -40,7 +40,7 @@ class MetricsFile(Logger):
         row.update(metrics)
 
     def write(self) -> None:
-        """Write all rows, in the order of the steps. An evaluation has none, and leaves the file as it is."""
+        """Write all rows, sorted by step. Without rows, as in an evaluation, leave the file unchanged."""
         if not self.rows:
             return
         columns: dict[str, None] = {}  # in the order in which they were first logged

@@ -1,6 +1,6 @@
-"""The metric that says which checkpoint is best: the direction in which it is followed, and files named like ours.
+"""Checks monitored metrics against their mode, and the file names of ModelCheckpoint callbacks.
 
-Read this when a monitor is refused.
+Read this when a monitor, or a file name of checkpoints, is refused.
 """
 
 import re
@@ -16,7 +16,7 @@ from .classes import arguments_of, find_class
 from .configs import Given, place_of
 from .values import told
 
-# Words in the names of metrics of which less is better, or more
+# Words in the names of metrics for which lower is better, or higher
 LESS_IS_BETTER = {
     *(
         "loss",
@@ -38,15 +38,15 @@ MORE_IS_BETTER = {
 }
 WORD = re.compile(r"[a-z0-9]+")  # such as val, acc and best in val/acc_best
 
-# What the run itself writes in checkpoints/
+# Checkpoints that the run itself writes
 OWN_FILES = ("best", "last", "next")
 
-# Configs of every command, whose mode is that of another metric
+# Configs of every command. Their mode was chosen for another metric.
 OF_EVERY_COMMAND = ("default.yaml", "local.yaml")
 
 
 def fitting_mode(metric: str) -> str | None:
-    """Return `min` or `max`, as the name of a metric says, None if it does not."""
+    """Return the mode that the name of a metric suggests, `min` or `max`; None if it suggests none."""
     words = WORD.findall(metric.lower())
     less = any(word in LESS_IS_BETTER for word in words)
     more = any(word in MORE_IS_BETTER for word in words)
@@ -56,13 +56,13 @@ def fitting_mode(metric: str) -> str | None:
 
 
 def check_directions(config: Any, values: Sequence[Given]) -> None:
-    """Raise UserError if a metric is followed in the wrong direction, so that the worst counts as the best.
+    """Raise UserError if a metric is monitored with the wrong mode, so that the worst value counts as the best.
 
-    A direction that is given together with the metric is taken as it is.
+    A mode that was given together with the metric is accepted as it is.
 
     Args:
         config: The configuration of a sub-command.
-        values: What configs and options give.
+        values: The values from configs and options.
     """
     followers = [("checkpoint", config.checkpoint)]
     callbacks = config.trainer.get("callbacks") or []
@@ -81,14 +81,17 @@ def check_directions(config: Any, values: Sequence[Given]) -> None:
 
 
 def has_default_mode(callback: Any) -> bool:
-    """Return whether a callback has the mode that it has if none is given. Another one was chosen."""
+    """Return whether a callback has its default mode. A user has chosen any other mode on purpose."""
     settings = getattr(callback, "init_args", None) or {}
     mode = arguments_of(find_class(getattr(callback, "class_path", None))).get("mode")
     return mode is not None and settings.get("mode") == mode.default
 
 
 def is_chosen(key: str, metric: str, mode: str, values: Sequence[Given]) -> bool:
-    """Return whether the mode was given for this metric: beside it, or later. That of a default config was not."""
+    """Return whether the mode was chosen for this metric: given in the same config, or later.
+
+    The mode in a config of every command does not count.
+    """
     found = place_of(f"{key}.mode", values)
     if found is None or found.value != mode:
         return False
@@ -100,12 +103,12 @@ def is_chosen(key: str, metric: str, mode: str, values: Sequence[Given]) -> bool
 
 
 def file_of(value: Given) -> Path:
-    """Return the config that gives a value; an option has an empty path."""
+    """Return the path of the config that gives a value; an empty path for an option."""
     return Path(value.place.rpartition(", line ")[0])
 
 
 def check_file_names(callbacks: Sequence[Callback], folder: Path) -> None:
-    """Raise UserError if a ModelCheckpoint of the owner would overwrite the run's own checkpoints in this folder."""
+    """Raise UserError if a ModelCheckpoint of the user would overwrite the run's own checkpoints."""
     for callback in callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.filename not in OWN_FILES:
             continue

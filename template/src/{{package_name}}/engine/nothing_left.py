@@ -1,4 +1,4 @@
-"""What `fit --run` says of a run whose training has ended before, so that it does nothing."""
+"""Explains why `fit --run` trains no further. Read it if a resumed run ends at once."""
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
@@ -7,13 +7,13 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 
 def has_stopped_early(callback: EarlyStopping) -> bool:
-    """Return whether the run has ended because its metric did not improve, by the patience that counts now."""
+    """Return whether the run has ended by EarlyStopping, judged by the patience that is configured now."""
     exhausted = callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED
     return exhausted and callback.wait_count >= callback.patience
 
 
 def nothing_left(trainer: Trainer) -> str | None:
-    """Return a line that says why there is nothing left to train, and what trains longer."""
+    """Return a line with the reason why nothing is left to train, and how to train longer; None if unknown."""
     if 0 <= trainer.max_steps <= trainer.global_step:
         steps = f"{trainer.global_step} of {trainer.max_steps} steps"
         return (

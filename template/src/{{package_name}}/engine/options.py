@@ -1,4 +1,7 @@
-"""The options that only some sub-commands have. What they do once is no part of a run's configuration."""
+"""Options that only some sub-commands have. They are actions, and no part of a run's configuration.
+
+Read this to add such an option, or when one is refused.
+"""
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
@@ -15,14 +18,17 @@ NOT_FIT = {"allow_untrained": "Take random weights, untrained."}
 
 
 def add_actions(parser: Any, verb: str) -> None:
-    """Add these options to the parser of a sub-command; hidden ones too, which a config of another one may hold."""
+    """Add these options to the parser of a sub-command.
+
+    Options of other sub-commands are added too, but hidden, because a config may contain them.
+    """
     for name, text in {**ONLY_FIT, **NOT_FIT}.items():
         shown = (name in ONLY_FIT) == (verb == "fit")
         parser.add_argument(f"--{name}", type=bool, default=False, help=text if shown else SUPPRESS)
 
 
 def check_actions(verb: str, args: Sequence[str]) -> None:
-    """Raise UserError if an option is given to a sub-command that does nothing with it."""
+    """Raise UserError if an option is given to a sub-command that does not use it."""
     for option, _ in options(args):
         name = option.removeprefix("--")
         if name in ONLY_FIT and verb != "fit":

@@ -1,6 +1,6 @@
-"""Prints where a run comes from, as JSON: code, software and hardware. Read it to record more in run.json.
+"""Prints the provenance of a run as JSON: code, software and hardware. Read it to record more in run.json.
 
-It is a program of its own, because it takes a while: a run starts it and goes on meanwhile. It imports no PyTorch.
+It is a separate program, because it takes a while and runs in parallel to the start of the run. It imports no PyTorch.
 """
 
 import json
@@ -20,10 +20,10 @@ from ..utils.project import project_root
 from .git import OF_ANOTHER_REPOSITORY
 
 ROOT = project_root()
-# A larger file that git does not track is left out of the patch
+# Larger untracked files are left out of the patch
 MAX_UNTRACKED_BYTES = 1_000_000
 PROCESSOR = re.compile(r"model name\s*: (.*)")  # model name      : AMD EPYC 9654
-# With these options, `git apply` takes the patch under any settings: diff.noprefix, diff.external, a textconv, …
+# These options keep the patch valid for `git apply` under any git settings, such as diff.noprefix or diff.external
 DIFFERENCE = (
     "git",
     "diff",
@@ -40,28 +40,26 @@ PATCH = (*DIFFERENCE, "--submodule=short", "--inter-hunk-context=0", "--unified=
 
 
 def output(*command: str, accepted: Sequence[int] = (0,)) -> str | None:
-    """Return what a command prints, None if it is not there or fails."""
+    """Return the output of a command; None if it is not installed or fails."""
     if not shutil.which(command[0]):
         return None
     environment = {
         name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY
     }
     environment.pop("GIT_DIFF_OPTS", None)
-    environment["GIT_OPTIONAL_LOCKS"] = (
-        "0"  # a command of the user's may want to lock the index at this moment
-    )
+    # A git command of the user may need the lock of the index at this moment.
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True
     )
     if done.returncode not in accepted:
         return None
-    return done.stdout.decode(
-        "utf-8", errors="replace"
-    )  # text=True would turn each \r\n of a patch into \n
+    # Decoded here, because text=True would turn each \r\n of a patch into \n.
+    return done.stdout.decode("utf-8", errors="replace")
 
 
 def patch() -> str:
-    """Return what changed since the commit, as a patch of text, with the new files in src/ and configs/."""
+    """Return the changes since the commit as a patch, with new files in src/ and configs/, but no binary files."""
     changed = output(*DIFFERENCE, "--numstat", "-z", "HEAD", "--") or ""
     binary = []
     for line in changed.split("\0")[:-1]:
@@ -74,19 +72,19 @@ def patch() -> str:
         or ""
     )
     for name in new.split("\0")[:-1]:
-        path = ROOT / name  # which may be a repository of its own, or a broken link
+        path = ROOT / name  # may be a nested repository, or a broken link
         if (
             path.is_file()
             and path.stat().st_size <= MAX_UNTRACKED_BYTES
             and b"\0" not in path.read_bytes()
         ):
-            # exit status 1 says that the files differ
+            # exit status 1 means that the files differ
             text += output(*PATCH, "--no-index", "--", os.devnull, name, accepted=(0, 1)) or ""
     return text
 
 
 def code() -> dict[str, Any]:
-    """Return commit, branch, whether anything is changed, and a patch."""
+    """Return the commit, the branch, whether there are changes, and the patch."""
     commit = output("git", "rev-parse", "--verify", "HEAD")
     branch = output("git", "rev-parse", "--abbrev-ref", "HEAD", "--")
     if not commit or not branch:  # no git, no repository, or nothing committed yet
@@ -102,10 +100,9 @@ def code() -> dict[str, Any]:
 
 
 def software() -> dict[str, Any]:
-    """Return the versions of Python and of all packages, and the template's with the answers that were given."""
-    found = [
-        one.metadata for one in distributions()
-    ]  # in the order of imports, and empty for what pip left behind
+    """Return the versions of Python and of all packages, and the template's version and answers."""
+    # In the order of sys.path. Reversed below, so that the version wins that is imported. Leftovers of pip are empty.
+    found = [one.metadata for one in distributions()]
     packages = {one["Name"]: one["Version"] for one in reversed(found) if one}
     versions = {name: packages.get(name) for name in ("torch", "lightning")}
     answers = ROOT / ".copier-answers.yml"
@@ -120,7 +117,7 @@ def software() -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return host, system, processor, its cores, GPUs as nvidia-smi has them, and the job of Slurm."""
+    """Return host, system, processor, cores, the GPUs that nvidia-smi lists, and the Slurm job."""
     cpuinfo = Path("/proc/cpuinfo")
     models = PROCESSOR.findall(cpuinfo.read_text()) if cpuinfo.exists() else []
     gpus = (

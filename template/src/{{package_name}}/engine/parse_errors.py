@@ -1,6 +1,6 @@
-"""Reads jsonargparse's nested messages: which key is meant, what it was given, and what it should be.
+"""Parses jsonargparse's nested messages: the key, its value, and the types that it accepts.
 
-Read this with messages.py, which says in a line what is found here.
+Read this together with messages.py, which turns the result into one line.
 """
 
 import re
@@ -9,32 +9,29 @@ from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import Any
 
-# jsonargparse nests its messages: these are the layers, each with an example, and `rest` is the layer within
-PARSER_KEY = re.compile(
-    r'Parser key "(?P<key>[^"]+)":?(?P<rest>.*)', re.DOTALL
-)  # Parser key "model": Does not …
-OF_CLASS = re.compile(
-    r"Problem with given class_path '(?P<cls>[^']+)':(?P<rest>.*)", re.DOTALL
-)  # … 'my.Net': Option …
-OF_CALLABLE = re.compile(  # Type Callable[[int], Module] expects a function or a callable class: Option … Got value: x
+# The layers of jsonargparse's nested messages, each with an example. `rest` is the next layer.
+# Parser key "model": Does not …
+PARSER_KEY = re.compile(r'Parser key "(?P<key>[^"]+)":?(?P<rest>.*)', re.DOTALL)
+# Problem with given class_path 'my.Net': Option …
+OF_CLASS = re.compile(r"Problem with given class_path '(?P<cls>[^']+)':(?P<rest>.*)", re.DOTALL)
+# Type Callable[[int], Module] expects a function or a callable class: Option … Got value: x
+OF_CALLABLE = re.compile(
     r"Type .*? expects a function or a callable class: "
     r"(?P<rest>.*?)(?:\.? Got value: ?(?P<value>(?:(?! Got value:).)*))?$",
     re.DOTALL,
 )
-UNION = re.compile(  # Does not validate … Subtypes: [int, str] Errors: - Expected a int - … Given value: x
+# Does not validate … Subtypes: [int, str] Errors: - Expected a int - … Given value: x
+UNION = re.compile(
     r"Does not validate against any of the Union subtypes\nSubtypes: \[(?P<types>[^\n]*)\]\nErrors:\n"
     r"(?P<errors>.*)\nGiven value type: [^\n]*\nGiven value: ?(?P<value>.*)",
     re.DOTALL,
 )
-NESTED = re.compile(
-    r"NestedArg\(key='(?P<key>[^']+)', val=(?P<value>.*)\)", re.DOTALL
-)  # NestedArg(key='lr', val='x')
-CLASS_OF = re.compile(
-    r"class_path='(?P<cls>[^']+)'"
-)  # Namespace(class_path='torch.optim.SGD', init_args=…)
-GOT = re.compile(
-    r"(?P<what>.*?)\.? Got value: ?(?P<value>[^\n]*).*", re.DOTALL
-)  # Expected a <class 'int'>. Got value: x
+# NestedArg(key='lr', val='x')
+NESTED = re.compile(r"NestedArg\(key='(?P<key>[^']+)', val=(?P<value>.*)\)", re.DOTALL)
+# Namespace(class_path='torch.optim.SGD', init_args=…)
+CLASS_OF = re.compile(r"class_path='(?P<cls>[^']+)'")
+# Expected a <class 'int'>. Got value: x
+GOT = re.compile(r"(?P<what>.*?)\.? Got value: ?(?P<value>[^\n]*).*", re.DOTALL)
 LITERAL_TYPE = re.compile(r"(?:typing\.)?Literal\[(.*)\]")  # typing.Literal['min', 'max']
 TUPLE_TYPE = re.compile(r"(?:typing\.)?tuple\[(.*)\]")  # tuple[float, float]
 LIST_TYPE = re.compile(  # list[int]
@@ -44,28 +41,24 @@ CALLABLE_TYPE = re.compile(  # Callable[[Iterable], torch.optim.SGD]
     r".*Callable\[\[.*\], (?:typing\.Union\[)?([\w.]+)"
 )
 CLASS_TYPE = re.compile(r"<class '(.*)'>")  # <class 'int'>
-NO_PATH = re.compile(
-    "- Expected a path but"
-)  # - Expected a path but …, with other reasons below it
+# - Expected a path but …, with other reasons below it
+NO_PATH = re.compile("- Expected a path but")
 CLASS_WORDS = ("init_args", "class_path")
-NOT_OF_TYPE = (
-    "Expected a ",
-    "Expected an ",
-    "Not a valid subclass",
-)  # of the errors of a union, the least helpful
+# The least helpful errors of a union
+NOT_OF_TYPE = ("Expected a ", "Expected an ", "Not a valid subclass")
 
 
 @dataclass
 class Mistake:
-    """What jsonargparse's nested messages say at their innermost."""
+    """The content of a nested message of jsonargparse: its innermost error, and the path to it."""
 
     keys: list[str] = field(default_factory=list)
     text: str = ""
     value: Any = None
-    cls: str | None = None  # whose argument the key is
+    cls: str | None = None  # class that has the key as its argument
     types: list[str] = field(default_factory=list)
-    unplaced: str = ""  # a key for which the value has no place
-    nested: bool = False  # whether such a key is the last part of `key`
+    unplaced: str = ""  # a nested key that no layer has placed yet
+    nested: bool = False  # whether `unplaced` is the last part of `key`
 
     @property
     def key(self) -> str:
@@ -73,7 +66,7 @@ class Mistake:
 
 
 def readable(types: Sequence[str]) -> str:
-    """Return types as one says them: `<class 'int'>` is int, `Literal['a', 'b']` is 'a' or 'b'."""
+    """Return types in readable form: int for `<class 'int'>`, 'a' or 'b' for `Literal['a', 'b']`."""
     names = list(dict.fromkeys(readable_type(text) for text in types))
     return " or ".join(names)
 
@@ -104,7 +97,7 @@ def with_article(name: str) -> str:
 
 
 def split_types(text: str) -> list[str]:
-    """Return the types of a union: the commas within brackets do not separate."""
+    """Split the types of a union at its commas, except for those within brackets."""
     parts = [""]
     depth = 0
     for letter in text:
@@ -117,7 +110,7 @@ def split_types(text: str) -> list[str]:
 
 
 def bullets(text: str) -> list[str]:
-    """Return the items of a list of lines, each with the lines that belong to it."""
+    """Return the items of a bulleted list, each with its continuation lines."""
     items: list[str] = []
     for line in dedent(text).strip("\n").splitlines():
         if line.startswith("- "):
@@ -128,7 +121,7 @@ def bullets(text: str) -> list[str]:
 
 
 def read_message(message: str) -> Mistake:
-    """Return the innermost of jsonargparse's nested messages, with the keys that lead there."""
+    """Return the innermost error of a nested message, with the keys that lead to it."""
     mistake = Mistake()
     text: str | None = message
     rest = ""
@@ -141,7 +134,7 @@ def read_message(message: str) -> Mistake:
 
 
 def read_layer(text: str, mistake: Mistake) -> str | None:
-    """Note what the outermost layer of a message says, and return the layer within; None if it is the innermost."""
+    """Store the content of the outermost layer, and return the next layer; None at the innermost one."""
     for pattern, read in LAYERS:
         match = pattern.match(text)
         if match:
@@ -191,7 +184,7 @@ LAYERS: list[tuple[re.Pattern[str], Callable[[re.Match[str], Mistake], str]]] = 
 
 
 def read_innermost(text: str, mistake: Mistake) -> None:
-    """Note what the innermost layer says: the text, and the value if no layer before had it."""
+    """Store the text of the innermost layer, and its value unless an outer layer had one."""
     got = GOT.fullmatch(text)
     if got:
         text = got["what"]
@@ -207,7 +200,7 @@ def read_innermost(text: str, mistake: Mistake) -> None:
 
 
 def read_nested_argument(mistake: Mistake) -> None:
-    """Take apart a value that is itself a key with a value."""
+    """Split a value of the form NestedArg(key=…, val=…) into its key and value."""
     inner = NESTED.match(str(mistake.value))
     if inner:
         mistake.unplaced = inner["key"]
@@ -215,12 +208,12 @@ def read_nested_argument(mistake: Mistake) -> None:
 
 
 def without_class_words(keys: Sequence[str]) -> list[str]:
-    """Return the parts of dotted keys as one writes them on the command line."""
+    """Return the parts of dotted keys as on the command line, without class_path and init_args."""
     parts = ".".join(keys).split(".")
     return [part for part in parts if part and part not in CLASS_WORDS]
 
 
 def most_helpful(errors: Sequence[str]) -> str:
-    """Return the error of a union that says more than that a value is not of a type; without one, the first."""
+    """Return the first error of a union that is more than a wrong type; without such an error, the first one."""
     helpful = [error for error in errors if not error.startswith(NOT_OF_TYPE)]
     return (helpful or [*errors, ""])[0]

@@ -1,6 +1,6 @@
-"""What a checkpoint may hold, so that it loads with `weights_only`: tensors and plain values.
+"""Keeps checkpoints to tensors and plain values, so that they load with `weights_only=True`.
 
-Read this when a line says that a checkpoint loads with `--weights_only false` alone.
+Read this when a message says that a checkpoint needs `--weights_only false`.
 """
 
 from collections import Counter, OrderedDict
@@ -30,9 +30,9 @@ HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 def with_plain_values(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint in which NumPy's numbers are Python's, and arrays among hyperparameters are lists.
+    """Convert NumPy numbers to Python numbers, and arrays in hyperparameters to lists.
 
-    What holds none is the same object as before.
+    Parts without such values are not copied.
     """
     changed = with_plain_numbers(checkpoint)
     for key in HYPERPARAMETERS:
@@ -42,7 +42,7 @@ def with_plain_values(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_plain_numbers(value: Any, arrays: bool = False) -> Any:
-    """Return a value in which NumPy's numbers are Python's, and, if asked, arrays are lists."""
+    """Convert NumPy numbers in a value to Python numbers, and, if `arrays`, arrays to lists."""
     if isinstance(value, np.generic) or (arrays and isinstance(value, np.ndarray)):
         return value.tolist()
     if type(value) in MAPPINGS:
@@ -56,7 +56,7 @@ def with_plain_numbers(value: Any, arrays: bool = False) -> Any:
                 value.items(), items.items(), strict=False
             )
         )
-        # Only a change makes a copy: that of a model's state would lose its versions.
+        # No copy without a change, because a copy of a state_dict would lose its version metadata.
         return value if is_same and len(items) == len(value) else items
     if type(value) in (list, tuple):
         parts = [with_plain_numbers(item, arrays) for item in value]
@@ -66,7 +66,7 @@ def with_plain_numbers(value: Any, arrays: bool = False) -> Any:
 
 
 def foreign_values(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each value that `weights_only` refuses to load, by its dotted key, with the name of its type."""
+    """Yield the dotted key and the type name of each value that `weights_only` refuses to load."""
     if type(value) in MAPPINGS:
         for name, item in value.items():
             yield from foreign_values(item, f"{key}.{name}".removeprefix("."))
@@ -80,8 +80,8 @@ def foreign_values(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def foreign_types(path: Path) -> list[str]:
-    """Return the types in a checkpoint file that `weights_only` refuses to load; none if the file is damaged."""
+    """Return the types in a checkpoint file that `weights_only` refuses to load; none for a damaged file."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # whatever a damaged file leads to
+    except Exception:  # a damaged file may raise anything
         return []

@@ -1,6 +1,6 @@
-"""What `predict_step` returns, as columns of predictions.csv.
+"""Turns the output of `predict_step` into columns of predictions.csv.
 
-Read this when a column is missing there, or has another name than you expect.
+Read this when a column is missing, or has an unexpected name.
 """
 
 import json
@@ -14,7 +14,7 @@ Columns = dict[str, list[Any]]
 
 
 def prediction_columns(prediction: Any, count: int) -> tuple[Columns, dict[str, str]]:
-    """Return the columns of a batch of `count` samples, and why there are none for the other values, by name."""
+    """Return the columns of a batch of `count` samples, and the reasons why values are left out, by name."""
     columns: Columns = {}
     left_out: dict[str, str] = {}
     for name, values in by_name(prediction).items():
@@ -27,7 +27,7 @@ def prediction_columns(prediction: Any, count: int) -> tuple[Columns, dict[str, 
 
 
 def by_name(prediction: Any) -> dict[str, Any]:
-    """Return a prediction by the names of its values; a value without a name is called `prediction`."""
+    """Return the values of a prediction by name. A value without a name is called `prediction`."""
     if isinstance(prediction, Mapping):
         return {str(name): values for name, values in prediction.items()}
     if is_mapping_per_sample(prediction):
@@ -37,7 +37,7 @@ def by_name(prediction: Any) -> dict[str, Any]:
 
 
 def samples_of(prediction: Any) -> int:
-    """Return for how many samples a prediction is: the length of its first value that has one, else 1."""
+    """Return the number of samples in a prediction: the length of its first value with a length, else 1."""
     for values in by_name(prediction).values():
         if not is_single(values) and hasattr(values, "__len__"):
             return len(values)
@@ -45,7 +45,7 @@ def samples_of(prediction: Any) -> int:
 
 
 def with_class_names(columns: Columns, classes: Sequence[Any]) -> Columns:
-    """Return the columns with the names of the classes after the columns of their numbers."""
+    """Insert a column of class names after `class` and `label`, if these are class numbers."""
     named: Columns = {}
     for name, values in columns.items():
         named[name] = values
@@ -55,21 +55,21 @@ def with_class_names(columns: Columns, classes: Sequence[Any]) -> Columns:
 
 
 def are_numbers_of(classes: Sequence[Any], values: Sequence[Any]) -> bool:
-    """Return whether values are positions in a sequence of classes."""
+    """Return whether all values are valid indices into `classes`."""
     return len(classes) > 0 and all(
         isinstance(value, int) and 0 <= value < len(classes) for value in values
     )
 
 
 def is_mapping_per_sample(prediction: Any) -> bool:
-    """Return whether a prediction is a list of mappings, as detectors return one for each image."""
+    """Return whether a prediction is a list of mappings, one per image, as detectors return it."""
     if not isinstance(prediction, list) or not prediction:
         return False
     return all(isinstance(one, Mapping) for one in prediction)
 
 
 def problem_of(values: Any, count: int) -> str | None:
-    """Return why a value makes no columns, None if it does."""
+    """Return why a value cannot become columns; None if it can."""
     if is_single(values):
         return None if count == 1 else f"is one value for {count} samples"
     if isinstance(values, Tensor | np.ndarray):
@@ -83,7 +83,7 @@ def problem_of(values: Any, count: int) -> str | None:
 
 
 def is_single(values: Any) -> bool:
-    """Return whether a value is a text, a number, or a tensor of one number without dimensions."""
+    """Return whether a value is a text, a number, or a tensor or array without dimensions."""
     if isinstance(values, Tensor | np.ndarray):
         return values.ndim == 0
     return isinstance(values, str | bool | int | float | np.generic)
@@ -99,7 +99,7 @@ def columns_of(name: str, values: Any) -> Columns:
 
 
 def cells(values: Sequence[Any]) -> list[Any]:
-    """Return what is written for each sample: lists and dictionaries as JSON."""
+    """Return the cell of each sample. Lists and dictionaries become JSON."""
     if isinstance(values, Tensor | np.ndarray):
         return list(plain(values))
     found = []
@@ -112,7 +112,7 @@ def cells(values: Sequence[Any]) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a tensor, an array or a number of theirs as Python's own numbers."""
+    """Convert a tensor, an array or a NumPy number to Python numbers."""
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return value.tolist()
     return value

@@ -1,4 +1,4 @@
-"""The file of predictions."""
+"""Writes predictions.csv. Read it if a row is missing, or the order is wrong."""
 
 import csv
 import heapq
@@ -16,16 +16,16 @@ from ..utils.project import UserError, shown
 from .prediction_columns import Columns, prediction_columns, samples_of, with_class_names
 from .samples import known_of_samples, loaders_in, samples_in
 
-# In front of each row of a process: the number of the loader, and the sample's position in its dataset.
+# Columns that precede each row in a part file: the number of the loader, and the sample's position in its dataset.
 KEY = 2
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes what `predict_step` returns to `predictions.csv`, a row for every sample, in the dataset's order.
+    """Writes the output of `predict_step` to `predictions.csv`, one row per sample, in the dataset's order.
 
-    `id` is the sample's position. A tensor of shape (N,) or a list is a column; a tensor of shape (N, K) is K of them.
-    If the data module has `classes`, their names, `class_name` says which the `class` is. What the dataset knows of
-    its samples, such as `file` and `label`, is in columns too.
+    `id` is the sample's position. A tensor of shape (N,) or a list becomes one column, a tensor of shape (N, K) K
+    columns. If the data module has `classes`, the column `class_name` has the name of the `class`. Columns such as
+    `file` and `label` come from the dataset's `sample_columns`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,7 +33,7 @@ class PredictionWriter(BasePredictionWriter):
         self.directory = directory
         self.header: list[str] = []
         self.said: set[str] = set()
-        self.seen: dict[int, int] = {}  # samples of each loader without positions
+        self.seen: dict[int, int] = {}  # samples so far, for each loader that gives no positions
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         directory = trainer.strategy.broadcast(self.directory)
@@ -75,13 +75,16 @@ class PredictionWriter(BasePredictionWriter):
         self.append(columns, [dataloader_idx] * len(ids), ids)
 
     def next_positions(self, trainer: Trainer, loader: int, count: int) -> list[int]:
-        """Return the positions of a batch's samples where the loader does not say them: each process counts."""
+        """Return the positions of a batch's samples for a loader that does not give them.
+
+        Each process counts its own samples. The processes take the samples in turn.
+        """
         start = self.seen.get(loader, 0)
         self.seen[loader] = start + count
         return [i * trainer.world_size + trainer.global_rank for i in range(start, start + count)]
 
     def say_left_out(self, name: str, problem: str) -> None:
-        """Say once of each value why it is in no column."""
+        """Print once for each value why it is left out."""
         if name in self.said:
             return
         self.said.add(name)
@@ -91,7 +94,7 @@ class PredictionWriter(BasePredictionWriter):
         )
 
     def append(self, columns: Columns, loaders: list[int], ids: list[int]) -> None:
-        """Write the rows of a batch; raise UserError if they have other columns than those before."""
+        """Append the rows of a batch. Raise UserError if the columns differ from those of earlier batches."""
         header = list(columns)
         if self.header and header != self.header:
             changed = ", ".join(sorted({*header} ^ {*self.header})) or "their order"
@@ -107,7 +110,7 @@ class PredictionWriter(BasePredictionWriter):
             writer.writerows(zip(loaders, ids, *columns.values(), strict=True))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge what the processes wrote, each in order."""
+        """Merge the sorted part files of all processes into predictions.csv."""
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
@@ -131,13 +134,13 @@ class PredictionWriter(BasePredictionWriter):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Leave nothing half-written."""
+        """Remove the incomplete part file."""
         if trainer.predicting:
             self.part.unlink(missing_ok=True)
 
 
 @contextmanager
 def rows_of(path: Path) -> Iterator[Iterator[list[str]]]:
-    """Open a CSV file, and give its rows."""
+    """Open a CSV file, and yield an iterator over its rows."""
     with path.open(newline="", encoding="utf-8") as file:
         yield csv.reader(file)

@@ -1,4 +1,4 @@
-"""The progress bar and the table of the model's layers that a command prints. Read it to change what they show."""
+"""The progress bar, and the table of the model's layers. Read it to change their content."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ class ProgressBar(TQDMProgressBar):
         self.drawn_at = float("-inf")
 
     def is_due(self, is_last_batch: bool) -> bool:
-        """Return whether to draw the bar now, and remember the time if so. The last batch is always drawn."""
+        """Return whether to draw the bar now; if so, remember the time. The last batch is always drawn."""
         seconds = SECONDS_IN_A_TERMINAL if sys.stdout.isatty() else SECONDS_IN_A_FILE
         now = time.monotonic()
         if not is_last_batch and now - self.drawn_at < seconds:
@@ -28,7 +28,7 @@ class ProgressBar(TQDMProgressBar):
         return True
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the metrics beside the bar, without the logger's version number, which says nothing about the run."""
+        """Return the metrics beside the bar, without `v_num`, the logger's version, which is no metric."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return dict(metrics)
@@ -81,7 +81,7 @@ class ProgressBar(TQDMProgressBar):
 
 
 class LayerSummary(ModelSummary):
-    """Lightning's table of layers, without the column of FLOPs, which is 0 unless the module has an example input."""
+    """Lightning's table of layers, without the column FLOPs if all are 0, as without an example input."""
 
     @staticmethod
     def summarize(

@@ -1,4 +1,4 @@
-"""The states of all random number generators, so that a resumed run draws the numbers of an uninterrupted one."""
+"""Saves and restores the states of all random number generators. Read it if a resumed run draws other numbers."""
 
 import random
 from typing import Any, cast
@@ -11,14 +11,14 @@ RandomStates = tuple[Any, Any, torch.Tensor, list[torch.Tensor]]
 
 
 def random_states() -> RandomStates:
-    """Return the states of Python, NumPy, torch and each GPU, in types that `weights_only` loads."""
+    """Return the generator states of Python, NumPy, torch and each GPU, in types that `weights_only` loads."""
     name, keys, *rest = cast("tuple[Any, ...]", np.random.get_state())
     numpy_state = (name, keys.tolist(), *rest)
     return random.getstate(), numpy_state, torch.get_rng_state(), torch.cuda.get_rng_state_all()
 
 
 def restore_random_states(states: RandomStates) -> None:
-    """Set all generators to states that `random_states` returned."""
+    """Restore the generators to states that `random_states` returned."""
     python, numpy_state, cpu, gpus = states
     random.setstate(python)
     np.random.set_state(numpy_state)
@@ -27,7 +27,7 @@ def restore_random_states(states: RandomStates) -> None:
 
 
 def gathered(own: Any, trainer: Trainer) -> list[Any]:
-    """Return what each process has. All processes have to call this."""
+    """Return the values of all processes, by rank. This is a collective operation: all processes must call it."""
     everyone = [own] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(everyone, own)
@@ -35,9 +35,9 @@ def gathered(own: Any, trainer: Trainer) -> list[Any]:
 
 
 def of_this_process(saved: Any, trainer: Trainer) -> Any:
-    """Return this process's part of what was gathered.
+    """Return this process's part of a result of `gathered`.
 
-    Checkpoints of the first releases hold the state of the first process alone, and no list.
+    Checkpoints of the first releases hold only the state of the first process, and no list.
     """
     if not isinstance(saved, list):
         return saved
