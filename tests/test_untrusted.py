@@ -1,5 +1,6 @@
-"""A run or a checkpoint from somebody else runs no code when it is tested, continued or exported."""
+"""A run or a checkpoint from somebody else runs no code, and gives the terminal no orders."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import conftest
 import pytest
 import torch
-from conftest import DIGITS, Render, git, run, succeed
+from conftest import DIGITS, Render, git, succeed
 
 QUICK = (
     "--trainer.max_epochs=1",
@@ -36,7 +38,7 @@ class Mark:
 
 @pytest.fixture(scope="module")
 def trained(render: Render) -> Path:
-    project = render(datasets=["digits"], package_name="my_project", tooling=["export"])
+    project = render(datasets=["digits"], package_name="my_project", tooling=["export", "runs"])
     succeed(project, "fit", *DIGITS, *QUICK, "--name=theirs")
     return project
 
@@ -69,7 +71,9 @@ def test_a_runs_config_does_not_switch_off_safe_loading(
     config.write_text(f"weights_only: false\n{config.read_text()}")
     for checkpoint in (directory(project) / "checkpoints").iterdir():
         torch.save({"state_dict": Mark(mark)}, checkpoint)
-    run(project, *command, PYTHONPATH=str(project / "src"))
+    done = conftest.run(project, *command, PYTHONPATH=str(project / "src"))
+    assert done.returncode == 1
+    assert "is no checkpoint of weights and plain data alone" in done.stderr
     assert not mark.exists()
 
 
@@ -77,7 +81,7 @@ def test_the_command_line_can_switch_it_off(project: Path, tmp_path: Path) -> No
     mark = tmp_path / "mark"
     for checkpoint in (directory(project) / "checkpoints").iterdir():
         torch.save({"state_dict": Mark(mark)}, checkpoint)
-    run(project, "test", "--run=theirs", "--weights_only=false")
+    conftest.run(project, "test", "--run=theirs", "--weights_only=false")
     assert mark.exists()
 
 
@@ -105,7 +109,7 @@ def test_a_checkpoint_from_the_web_is_loaded_safely(project: Path, tmp_path: Pat
     mark, served = tmp_path / "mark", serve_evil(tmp_path)
     with server_of(served) as address:
         command = ("test", "--run=theirs", f"--ckpt_path={address}/evil.ckpt")
-        done = run(project, *command, TORCH_HOME=str(tmp_path))
+        done = conftest.run(project, *command, TORCH_HOME=str(tmp_path))
     assert done.returncode != 0
     assert "weights_only" in done.stderr
     assert not mark.exists()
@@ -118,7 +122,7 @@ def test_a_runs_config_does_not_commit(project: Path) -> None:
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message=Begin")
     (project / "mine.txt").write_text("mine")
-    run(project, "fit", "--run=theirs", *QUICK)
+    conftest.run(project, "fit", "--run=theirs", *QUICK)
     assert git(project, "log", "--format=%s") == "Begin\n"
 
 
@@ -174,3 +178,29 @@ def test_a_file_in_a_runs_folder_is_not_imported(
     assert "Traceback" not in done.stderr
     assert place.rpartition(".")[0] in done.stderr
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "my_project.runs", "list"),
+        ("-m", "my_project.runs", "diff", "theirs", "theirs"),
+        ("test", "--run=theirs"),
+    ],
+    ids=["list", "diff", "test"],
+)
+def test_what_a_run_holds_gives_the_terminal_no_orders(
+    project: Path, command: tuple[str, ...]
+) -> None:
+    order = "\x1b]0;theirs\x07\x1b[2J"
+    record = directory(project) / "run.json"
+    values = json.loads(record.read_text())
+    values["status"] = order
+    values["metrics"][order] = 1.0
+    record.write_text(json.dumps(values))
+    config = directory(project) / "config.yaml"
+    config.write_text(f"{json.dumps(order)}: 1\n{config.read_text()}")
+    done = conftest.run(project, *command, PYTHONPATH=str(project / "src"))
+    printed = done.stdout + done.stderr
+    assert r"\x1b[2J" in printed
+    assert "\x1b" not in printed and "\x07" not in printed

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..utils.project import UserError, project_root
+from ..utils.project import UserError, printable, project_root
 from .import_path import forget_working_directory
 
 # Parameters of glibc's `mallopt`, by the numbers of malloc.h
@@ -28,7 +28,7 @@ def main(args: Sequence[str] | None = None) -> None:
         project_root()  # loads .env first, because torch and numpy read thread limits on import
         run_command(args)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     except KeyboardInterrupt:  # before or after the training, which handles Ctrl-C itself
         sys.exit(INTERRUPTED)
 

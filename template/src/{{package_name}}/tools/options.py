@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..engine.run_directory import OPTION, OPTION_HELP
-from ..utils.project import UserError
+from ..utils.project import UserError, printable
 
 PACKAGE = __name__.partition(".")[0]
 RUN_HELP = "<directory|id|name|last>, as --run of the other commands"
@@ -39,7 +39,7 @@ def mistakes_end_in_a_line() -> Iterator[None]:
     try:
         yield
     except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit(130)
 

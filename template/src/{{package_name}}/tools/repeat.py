@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import OPTION, logs_folder
-from ..utils.project import UserError, project_root
+from ..utils.project import UserError, printable, project_root
 from .fit_process import FitProcess
 from .options import Parser, command_parser, count, stop_like_ctrl_c
 from .runs.command import main as runs
@@ -32,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
             fit([*fit_arguments, f"--name={options.name}", *own])
             finished += 1
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     except KeyboardInterrupt:
         share = f"{finished} of {len(repeats)} runs"
         print(f"Interrupted: {share} are finished", file=sys.stderr)

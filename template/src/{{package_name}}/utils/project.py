@@ -37,6 +37,18 @@ def shown(path: str | Path) -> str:
     return str(path)
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters are spelt out, because a terminal would obey them.
+
+    A run from somebody else may hold such characters.
+    """
+    letters = []
+    for letter in text:
+        is_plain = letter.isprintable() or letter == "\n"
+        letters.append(letter if is_plain else letter.encode("unicode_escape").decode())
+    return "".join(letters)
+
+
 def write(path: Path, text: str) -> None:
     """Write a text file whole, or leave it as it was."""
     part = path.with_name(f".{path.name}.{os.getpid()}")

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ...utils.project import printable
 from ..run_files import number, text
 
 Values = dict[str, Any]
@@ -31,9 +32,9 @@ def show(columns: Row, rows: Sequence[Row], fold: bool = True) -> None:
     """Print a table. On a terminal, `fold` breaks the text of its cells so that a row fits."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(printable(column), overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(printable(cell) for cell in row))
     if not rows:
         table.add_row("no difference")
 
