@@ -1,4 +1,4 @@
-"""Writes run.json and config.yaml. Read it to find out what is recorded of a run, and when."""
+"""Writes run.json and config.yaml. Read it to see which facts of a run are recorded, and when."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from .metrics_file import MetricsFile
 from .runs import read_run
 from .saved_config import as_yaml
 
-# Of what run.json holds. A change after which older readers fail is a new number.
+# Version of the format of run.json. Increase it with a change that breaks older readers.
 SCHEMA = 1
 
 
 class RunRecord(Callback):
-    """Keeps a run's `run.json`: what happened, and where it comes from; and writes `config.yaml` and `metrics.csv`.
+    """Records a run: events and provenance in `run.json`, and the files `config.yaml` and `metrics.csv`.
 
-    A training writes all of them. An evaluation adds its command and its metrics to `run.json`, and changes no more.
+    Training writes all three files. An evaluation only adds its command and its metrics to `run.json`.
 
     Args:
         directory: The run's directory.
@@ -40,13 +40,13 @@ class RunRecord(Callback):
         self.directory = directory
         self.config = config
         self.metrics = MetricsFile(directory / "metrics.csv")
-        self.facts: dict[str, Any] = {}  # of the run, what this command changes
+        self.facts: dict[str, Any] = {}  # keys of run.json that this command changes
         self.entry: dict[str, str | None] = {"command": shlex.join(arguments)}
-        self.first_stage = ""  # of the command: fit, also if a test follows
+        self.first_stage = ""  # stage of the command: fit, even if a test follows
         self.origin: subprocess.Popen[str] | None = None
         self.describes_run = config is not None and is_first_process()
         if self.describes_run:
-            self.origin = start_origin()  # it works beside the start of the run
+            self.origin = start_origin()  # runs in parallel to the start of the run
 
     # Lightning's hooks, in the order in which it calls them
 
@@ -54,12 +54,12 @@ class RunRecord(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.first_stage = self.first_stage or stage
         continues = stage == "fit" and (self.directory / "config.yaml").exists()
-        if not continues:  # a run that continues may still be refused, until its training begins
+        if not continues:  # a resumed run may still be refused before its training begins
             self.begin(trainer)
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record what BatchSizeFinder and LearningRateFinder have found, which Lightning calls before this one."""
+        """Record the results of BatchSizeFinder and LearningRateFinder, which Lightning calls before this hook."""
         found = with_found_values(self.config, trainer) if self.config else None
         if found:
             self.config = as_yaml(found)
@@ -106,7 +106,7 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def begin(self, trainer: Trainer) -> None:
-        """Write all that is known at the start, once: a test after fit belongs to the same command."""
+        """Write the facts known at the start, once per command. A test after fit belongs to the same command."""
         if self.has_begun:
             return
         rank_zero_info(f"Run directory: {shown(self.directory)}")
@@ -117,7 +117,7 @@ class RunRecord(Callback):
         self.save(trainer, "running")
 
     def describe_run(self, trainer: Trainer) -> dict[str, Any]:
-        """Return what run.json says of a run that begins, or continues."""
+        """Return the facts about a run that begins or resumes, for run.json."""
         origin = self.finish_origin()
         write(self.directory / "code.patch", mask(origin.pop("patch", ""), code=True))
         before = read_run(self.directory)
@@ -132,7 +132,7 @@ class RunRecord(Callback):
             "cuda": torch.version.cuda,
             **json.loads(mask(json.dumps(origin))),
         }
-        # A test of the checkpoint before says nothing of the one that this training ends with.
+        # Drop earlier test metrics, because they do not hold for the checkpoint that this training will write.
         metrics = before.get("metrics", {})
         facts["metrics"] = {
             name: value for name, value in metrics.items() if not name.startswith("test/")
@@ -140,7 +140,7 @@ class RunRecord(Callback):
         return facts
 
     def finish_origin(self) -> dict[str, Any]:
-        """Wait for engine/origin.py, and return what it found out."""
+        """Wait for engine/origin.py, and return its findings."""
         if self.origin is None:
             return {}
         found, _ = self.origin.communicate()
@@ -151,7 +151,7 @@ class RunRecord(Callback):
         return dict(json.loads(found or "{}"))
 
     def say_what_is_left(self, trainer: Trainer, is_interrupted: bool) -> None:
-        """Print which command continues what an error or a signal has ended."""
+        """Print the command that continues the run after an error or a signal."""
         run = self.directory.name
         if self.is_test_after_fit(trainer):
             rank_zero_info(f"The training is finished: test --run {run} repeats its test.")
@@ -165,7 +165,7 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def save(self, trainer: Trainer, status: str, error: str | None = None) -> None:
-        """Write run.json: what other commands wrote to it meanwhile, with what this one changes."""
+        """Update run.json. Keys that other commands have written meanwhile are kept."""
         self.entry["status"] = status
         self.entry["error"] = error
         self.entry["end"] = None if status == "running" else now()
@@ -182,17 +182,17 @@ class RunRecord(Callback):
 
 
 def now() -> str:
-    """Return the time, such as 2026-01-31T13:05:00+01:00."""
+    """Return the local time in ISO format, such as 2026-01-31T13:05:00+01:00."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def is_first_process() -> bool:
-    """Return whether this is the process that writes, also before there is a trainer."""
+    """Return whether this is the process with rank 0, which writes files. It works before there is a trainer."""
     return not getattr(rank_zero_only, "rank", 0)
 
 
 def start_origin() -> subprocess.Popen[str]:
-    """Start engine/origin.py, which finds out where the run comes from."""
+    """Start engine/origin.py, which collects the provenance of the run."""
     # -P keeps modules in the working directory from being imported
     command = [sys.executable, "-P", "-m", f"{__package__}.origin"]
     source = str(Path(__file__).resolve().parents[2])
@@ -208,7 +208,7 @@ def start_origin() -> subprocess.Popen[str]:
 
 
 def with_entry(commands: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the commands of a run, in which this one has its present state, or is the last."""
+    """Return the commands of a run, with the entry of this command updated, or appended if it is new."""
     updated = list(commands)
     for number, command in enumerate(commands):
         if is_same_command(command, entry):
@@ -222,14 +222,14 @@ def is_same_command(command: dict[str, Any], entry: dict[str, Any]) -> bool:
 
 
 def may_read_metrics(trainer: Trainer, status: str) -> bool:
-    """Return whether metrics can be computed: all processes take part in it, and one that failed would not."""
+    """Return whether metrics can be computed. All processes must take part, and a failed one cannot."""
     if status == "failed":
         return trainer.world_size == 1
     return status != "running"
 
 
 def finite_metrics(trainer: Trainer) -> dict[str, float | None]:
-    """Return the last value of each metric, None for one that is not finite, which JSON does not have."""
+    """Return the last value of each metric. NaN and infinity become None, because JSON has neither."""
     metrics: dict[str, float | None] = {}
     for name, value in trainer.callback_metrics.items():
         metrics[name] = value.item() if value.isfinite() else None

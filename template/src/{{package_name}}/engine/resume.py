@@ -1,4 +1,4 @@
-"""A resumed run ends as if it had never stopped: here is saved and restored what Lightning does not.
+"""Saves and restores the state that Lightning does not, so that a resumed run ends like an uninterrupted one.
 
 Read this when a resumed run differs from an uninterrupted one.
 """
@@ -40,7 +40,7 @@ from .schedule_changes import (
     step_to_present,
 )
 
-# What a schedule sets in the optimizer's groups.
+# Keys of the optimizer's parameter groups that schedules set.
 SET_BY_SCHEDULES = {
     "lr",
     "initial_lr",
@@ -52,14 +52,14 @@ SET_BY_SCHEDULES = {
     "betas",
 }
 
-# The modules of the template's own callbacks, without the package's name.
+# Modules of the template's own callbacks, without the package's name.
 TEMPLATE_MODULES = ("engine.", "callbacks.report", "callbacks.speed")
 
 
 class Resume(Callback):
-    """Restores what Lightning does not; what is configured now wins over the checkpoint's settings.
+    """Restores what Lightning does not. Optimizer settings come from the configuration, not from the checkpoint.
 
-    It has to be the first callback, so that it sees the state before the others' hooks.
+    It has to be the first callback, because other callbacks' hooks change the state.
     """
 
     def __init__(self) -> None:
@@ -80,10 +80,11 @@ class Resume(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.optimizers is None:  # of BatchSizeFinder or LearningRateFinder, before the training
+        # None before training, when BatchSizeFinder or LearningRateFinder saves a checkpoint.
+        if self.optimizers is None:
             self.is_searching = True
             if searches_batch_size(trainer):
-                trainer.strategy.lr_scheduler_configs = []  # it could end within the search
+                trainer.strategy.lr_scheduler_configs = []  # a schedule could end within the search
             checkpoint["random"] = gathered(random_states(), trainer)
             return
         state = self.stopped or self.state(trainer, pl_module)
@@ -95,7 +96,7 @@ class Resume(Callback):
             write_position(trainer, checkpoint["loops"], epoch_stopped=bool(self.stopped))
 
     def state(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what a resumed run needs to continue from here."""
+        """Return the state that a resumed run needs to continue from here."""
         own = {"metrics": metric_states(pl_module, trainer), "means": {}}
         if is_within_epoch(trainer):
             own["means"] = epoch_means(trainer)
@@ -111,12 +112,12 @@ class Resume(Callback):
             "order": data_order(trainer),
             "rows": {},
         }
-        # ReduceLROnPlateau is yet to see them, and callbacks that monitor one.
+        # Needed by ReduceLROnPlateau, and by callbacks that monitor a metric, which have not seen these values yet.
         metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
         random = gathered(random_states(), trainer)
         return {"random": random, "metrics": metrics, "callbacks": {}, "resume": resume}
 
-    # An epoch that max_steps, max_time or a callback stops
+    # Epochs that max_steps, max_time or a callback has stopped
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -136,18 +137,18 @@ class Resume(Callback):
         if is_within_epoch(trainer) and not self.stopped:
             self.keep_state(trainer, pl_module)
         if self.begins_within_epoch:
-            # Lightning would leave out ReduceLROnPlateau at the end of an epoch in which it has resumed.
+            # Otherwise Lightning skips ReduceLROnPlateau at the end of an epoch in which the run has resumed.
             trainer.fit_loop.restarting = False
             self.begins_within_epoch = False
             if can_skip(trainer.train_dataloader):
-                cast(
-                    "Any", trainer.train_dataloader
-                ).skip = 0  # if only the validation was left to do
+                # It is still set if only the validation was left to do.
+                cast("Any", trainer.train_dataloader).skip = 0
 
     def keep_state(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the state within the epoch, before its end changes metrics and callbacks.
+        """Keep the state within the epoch, before the end of the epoch changes metrics and callbacks.
 
-        Checkpoints that are saved at this end get this state. What is best stays as it is then, like best.ckpt.
+        Checkpoints that are saved at this end get the kept state. The state of ModelCheckpoint is
+        not kept, because it has to match best.ckpt.
         """
         self.stopped = self.state(trainer, pl_module)
         self.stopped["resume"]["rows"] = last_rows(trainer)
@@ -177,17 +178,17 @@ class Resume(Callback):
         if self.random is not None:
             restore_random_states(of_this_process(checkpoint["random"], trainer))
         if "trainable" in self.saved and trainer.state.fn == "fit":
-            # A BaseFinetuning callback freezes in `setup` what it has unfrozen before the checkpoint.
+            # In `setup`, a BaseFinetuning callback freezes layers that it had unfrozen before the checkpoint.
             for name, parameter in pl_module.named_parameters():
                 parameter.requires_grad_(name in self.saved["trainable"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if searches_batch_size(trainer):
-            trainer.strategy.setup_optimizers(trainer)  # with a schedule of the right length
+            trainer.strategy.setup_optimizers(trainer)  # gives the schedule the right length
         self.configured = [
             {**group} for optimizer in trainer.optimizers for group in optimizer.param_groups
         ]
-        # before StochasticWeightAveraging adds an epoch, in which it has a schedule of its own
+        # Read before StochasticWeightAveraging adds an epoch, for which it has its own schedule.
         self.planned_steps = (
             trainer.estimated_stepping_batches if trainer.lr_scheduler_configs else 0
         )
@@ -213,13 +214,13 @@ class Resume(Callback):
             self.begins_within_epoch = True
             self.refuse_other_order(trainer)
             self.skip_seen_batches(trainer)
-            if self.random is not None:  # loaders may have drawn from them
+            if self.random is not None:  # loaders may have drawn random numbers
                 restore_random_states(of_this_process(self.random, trainer))
         else:
             self.step_pending_plateau(trainer)
 
     def apply_configured_settings(self, trainer: Trainer) -> None:
-        """Set the optimizers to what is configured, but what a schedule sets, which the checkpoint has."""
+        """Set the optimizers to the configured settings, except those that a schedule sets."""
         kept = {"params"}
         if trainer.lr_scheduler_configs and not self.schedule_changed:
             kept |= SET_BY_SCHEDULES
@@ -241,14 +242,14 @@ class Resume(Callback):
             )
 
     def step_pending_plateau(self, trainer: Trainer) -> None:
-        """Show ReduceLROnPlateau the metrics of the epoch with whose end the checkpoint was saved."""
+        """Step ReduceLROnPlateau with the metrics of the epoch at whose end the checkpoint was saved."""
         for config in trainer.lr_scheduler_configs:
             due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
             if config.reduce_on_plateau and due and str(config.monitor) in self.metrics:
                 cast("Any", config.scheduler).step(self.metrics[str(config.monitor)])
 
     def refuse_other_order(self, trainer: Trainer) -> None:
-        """Refuse settings with which the rest of the epoch would be made of other samples."""
+        """Raise UserError for settings that would give the rest of the epoch other samples."""
         saved = self.saved.get("order", {})
         for key, value in data_order(trainer).items():
             if saved.get(key, value) != value:
@@ -263,7 +264,8 @@ class Resume(Callback):
         if can_skip(loader):
             loader.skip = seen
             if seen >= trainer.num_training_batches:
-                loader.skip = len(loader)  # with limit_train_batches, it has more than are used
+                # With limit_train_batches, the loader has more batches than are used.
+                loader.skip = len(loader)
         elif not hasattr(loader, "load_state_dict"):
             rank_zero_warn(
                 f"The checkpoint was saved after {seen} batches of an epoch. The rest of it begins with its first "
@@ -288,7 +290,7 @@ class Resume(Callback):
             add_epoch_means(trainer, self.epoch_means)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the state that other hooks may have changed since the checkpoint was loaded."""
+        """Restore, once, the state that other hooks may have changed since the checkpoint was loaded."""
         if not self.saved:
             return
         saved = self.saved
@@ -309,11 +311,12 @@ def searches_batch_size(trainer: Trainer) -> bool:
 
 
 def repeat_epoch_start(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Call `on_train_epoch_start` where it sets what no checkpoint holds, such as how many batches accumulate.
+    """Call the hook `on_train_epoch_start`, which Lightning skips in an epoch in which it resumes.
 
-    Lightning does not call it in an epoch in which it resumes. Its own callbacks do not need it, but one.
+    It sets state that no checkpoint holds, such as `accumulate_grad_batches`. Of Lightning's own callbacks, only
+    GradientAccumulationScheduler needs it.
     """
-    random = random_states()  # the first batch has been augmented already
+    random = random_states()  # restored below, because the first batch is already augmented
     for callback in cast("Any", trainer).callbacks:
         if isinstance(callback, BaseFinetuning) or is_of_template(callback):
             continue
@@ -332,13 +335,13 @@ def is_of_lightning(callback: Callback) -> bool:
 
 
 def is_of_template(callback: Callback) -> bool:
-    """Return whether a callback is the template's. The others in its folder are the user's."""
+    """Return whether a callback belongs to the template. Other callbacks in its folder belong to the user."""
     package, _, module = type(callback).__module__.partition(".")
     return package == __name__.partition(".")[0] and module.startswith(TEMPLATE_MODULES)
 
 
 def open_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, torch.Tensor]:
-    """Return the gradients that no optimizer step has used, if batches accumulate."""
+    """Return accumulated gradients that no optimizer step has used, by parameter. Only for one device or DDP."""
     if not is_group_open(trainer) or not isinstance(
         trainer.strategy, SingleDeviceStrategy | DDPStrategy
     ):
@@ -346,7 +349,7 @@ def open_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, to
     gradients = {}
     for name, parameter in pl_module.named_parameters():
         if parameter.grad is not None:
-            # The mean of all processes is in each what counts: they are averaged with the next batches' gradients.
+            # The mean over all processes gives the same result, because DDP averages it with the next gradients.
             gradients[name] = trainer.strategy.reduce(
                 parameter.grad.detach().clone(), reduce_op="mean"
             )
@@ -360,7 +363,7 @@ def restore_gradients(pl_module: LightningModule, gradients: dict[str, torch.Ten
 
 
 def last_rows(trainer: Trainer) -> dict[str, Any]:
-    """Return the last row of metrics.csv, to which the end of a stopped epoch will add its metrics."""
+    """Return the last row of metrics.csv, before the end of a stopped epoch adds its metrics to it."""
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             step = max(logger.rows, default=-1)
@@ -372,7 +375,7 @@ def last_rows(trainer: Trainer) -> dict[str, Any]:
 
 
 def is_logged_for_stop(trainer: Trainer, step: int) -> bool:
-    """Return whether a row is of a step that Lightning logs only because `should_stop` is set."""
+    """Return whether Lightning has logged a step only because `should_stop` is set."""
     present = trainer.global_step - 1
     batches = trainer.fit_loop.epoch_loop.batch_progress.state_dict()
     interval = cast("Any", trainer).log_every_n_steps  # not declared
@@ -381,7 +384,7 @@ def is_logged_for_stop(trainer: Trainer, step: int) -> bool:
 
 
 def restore_last_rows(trainer: Trainer, saved: dict[str, Any]) -> None:
-    """Remove from metrics.csv what the end of a stopped epoch has added, since the epoch continues."""
+    """Undo the changes of metrics.csv at the end of a stopped epoch, because the epoch continues."""
     for logger in trainer.loggers:
         if saved and isinstance(logger, MetricsFile):
             logger.rows = {step: row for step, row in logger.rows.items() if step < saved["step"]}
@@ -390,7 +393,7 @@ def restore_last_rows(trainer: Trainer, saved: dict[str, Any]) -> None:
 
 
 def data_order(trainer: Trainer) -> dict[str, Any]:
-    """Return what decides which samples the batches of an epoch hold, by the names of the options."""
+    """Return the options that decide which samples the batches of an epoch contain, with their values."""
     order: dict[str, Any] = {}
     batch_size = getattr(trainer.train_dataloader, "batch_size", None)
     if isinstance(batch_size, int):

@@ -1,4 +1,4 @@
-"""Chooses the callbacks of a command. Read it to see which each run has, and which trainer option leaves one out."""
+"""Chooses the callbacks of a command. Read it to see the callbacks of every run, and the options that disable them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from .stopping import StopAtBatchEnd
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return the value of a trainer option that takes one thing, several, or none."""
+    """Return the value of a trainer option as a list. None, true and false give an empty list."""
     values = value if isinstance(value, list) else [value]
     return [one for one in values if one is not None and one is not False and one is not True]
 
@@ -38,13 +38,13 @@ def callbacks_of(
     record: RunRecord | None,
     checkpoint: BestCheckpoint,
 ) -> list[Callback]:
-    """Return the callbacks of a command: the template's, and those that the configuration names.
+    """Return the callbacks of a command: those of the template and those of the configuration.
 
     Args:
         subcommand: fit, validate, test or predict.
         trainer: The trainer's configuration, with its callbacks built.
         directory: The run's directory.
-        record: Writes the run's record; None if nothing is to be recorded, as in a fast run.
+        record: Writes the run's record; None in a fast run, which is not recorded.
         checkpoint: Saves best.ckpt and last.ckpt.
     """
     own = as_list(trainer.callbacks)
@@ -52,9 +52,8 @@ def callbacks_of(
         own = with_current_weights_at_first(own)
     else:
         own = without_averaging(own)
-    callbacks: list[Callback] = [
-        Resume()
-    ]  # the first, so that it sees the state before the others' hooks
+    # Resume is the first, because other callbacks' hooks change the state.
+    callbacks: list[Callback] = [Resume()]
     if record:
         callbacks.append(record)
     callbacks += [StopAtBatchEnd(), FiniteWeights(), *own]
@@ -70,12 +69,12 @@ def callbacks_of(
 
 
 def loggers_of_fit(trainer: Any, record: RunRecord) -> list[Logger]:
-    """Return the loggers that the configuration names, and the one that writes metrics.csv."""
+    """Return the configured loggers, and the logger that writes metrics.csv."""
     return [*as_list(trainer.logger), record.metrics]
 
 
 def plugins_of(trainer: Any) -> list[Any]:
-    """Return the trainer's plugins, with one that writes checkpoints safely unless the configuration names another."""
+    """Return the configured plugins. If none is a CheckpointIO, add the one that writes checkpoints atomically."""
     plugins = as_list(trainer.plugins)
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(AtomicCheckpointIO())

@@ -1,7 +1,7 @@
-"""Where the runs are. Every command asks here; read it if your runs are on another disk.
+"""Finds the folder of all runs, for every command. Read it if your runs are on another disk.
 
-It is `logs/` of the project, unless `trainer.default_root_dir` says otherwise: in configs/default.yaml or
-configs/local.yaml, in a config of the command, or as an option, the last of which counts.
+It is `logs/` of the project, unless `trainer.default_root_dir` names another folder: in configs/default.yaml, in
+configs/local.yaml, in a config of the command, or as an option. The last one counts.
 """
 
 import os
@@ -19,14 +19,14 @@ OPTION_HELP = (
     "the folder of the runs, as for fit; that of configs/local.yaml, or logs/, if left out"
 )
 OF_EVERY_COMMAND = ("default.yaml", "local.yaml")
-NO_TEXT_FILE = (OSError, ValueError)  # ValueError: not a text, or no path because of its characters
+NO_TEXT_FILE = (OSError, ValueError)  # ValueError: no UTF-8, or characters that no path can have
 
 
 def logs_folder(arguments: Sequence[str] = ()) -> Path:
     """Return the folder of all runs, for a command with these arguments of `fit`.
 
-    A relative path in a config of every command is below the project's root, because these configs hold for every
-    working directory; elsewhere it is below the working directory, as the shell means it.
+    A relative path in default.yaml or local.yaml is relative to the project's root, because these configs hold in
+    every working directory. Any other path is relative to the working directory, as in the shell.
 
     Raises:
         UserError: One of the configs is not YAML with keys.
@@ -43,17 +43,17 @@ def logs_folder(arguments: Sequence[str] = ()) -> Path:
 
 
 def chosen_folder(option: str | None) -> Path:
-    """Return the folder of all runs, for a command that has no arguments of `fit` but this option."""
+    """Return the folder of all runs, for a command that has only this option."""
     return logs_folder([OPTION, option] if option else [])
 
 
 def _absolute(path: str, start: Path) -> Path:
-    """Return a path from a starting point, without `..`, which would stay in all that is printed and recorded."""
-    return Path(os.path.abspath(start / Path(path).expanduser()))  # noqa: PTH100  # a link stays one
+    """Make a path absolute, relative to `start`. Remove `..`, because the path is printed and recorded."""
+    return Path(os.path.abspath(start / Path(path).expanduser()))  # noqa: PTH100  # keeps links
 
 
 def _given(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the folders that configs and options among the arguments name, in their order."""
+    """Yield the folders named by the configs and options among the arguments, in their order."""
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if not equals and i + 1 < len(arguments):
@@ -67,7 +67,7 @@ def _given(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _read(config: str) -> tuple[str, Path | None]:
-    """Return the text of a config, and its path; a config may also be YAML, as an argument."""
+    """Return the text and the path of a config. A config that is itself YAML has no path."""
     path = Path(config)
     try:
         return path.read_text(encoding="utf-8"), path
@@ -76,7 +76,7 @@ def _read(config: str) -> tuple[str, Path | None]:
 
 
 def _setting(text: str, path: Path | None) -> str | None:
-    """Return the folder that a config names, None if it names none."""
+    """Return the folder that a config names; None if it names none."""
     try:
         config: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:

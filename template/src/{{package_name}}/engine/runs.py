@@ -1,6 +1,6 @@
-"""The runs on disk: finds one, reads its record, and locks it while it trains.
+"""Finds runs on disk, reads their records, and locks a run while it trains.
 
-It imports no PyTorch, so that a list of runs does not wait for it.
+Read this when `--run` finds another run than you expect. It imports no PyTorch, to keep a list of runs fast.
 """
 
 import json
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from ..utils.project import UserError, shown
 
-# Such as 20261123-182344-518074a3, an id of an earlier release, whose time is local
+# An id of an earlier release, whose time is local, such as 20261123-182344-518074a3
 LOCAL_ID = re.compile(r"(?P<time>\d{8}-\d{6})-(?P<rest>\w+)")
 
 
@@ -34,14 +34,14 @@ def by_start(run: Path) -> str:
     local = LOCAL_ID.fullmatch(run.name)
     if not local:
         return run.name
-    with suppress(ValueError, OverflowError):  # digits that are no time
+    with suppress(ValueError, OverflowError):  # the digits may be no valid time
         start = datetime.strptime(local["time"], "%Y%m%d-%H%M%S").astimezone(UTC)
         return f"{start:%Y%m%d-%H%M%SZ}-{local['rest']}"
     return run.name
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """Return what a run's `run.json` says, an empty dictionary if it has none."""
+    """Return the content of a run's `run.json`; an empty dictionary if it is missing or damaged."""
     with suppress(OSError, ValueError):
         return dict(json.loads((directory / "run.json").read_text(encoding="utf-8")))
     return {}
@@ -51,9 +51,9 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
     """Return the directory of a run.
 
     Args:
-        wanted: A run's path or id, the name of runs, of which the newest is taken, or `last` for the newest of all.
+        wanted: A run's path or id, a name (for its newest run), or `last` (for the newest run of all).
         logs: The folder of all runs.
-        finished: Whether only runs count that have finished.
+        finished: Whether to consider only finished runs.
 
     Raises:
         UserError: There is no such run.
@@ -75,7 +75,7 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
 
 
 def runs_named(wanted: str, logs: Path) -> list[Path]:
-    """Return the runs that have a name or an id, all of them for `last`, the newest first."""
+    """Return the runs with a name or id, newest first. `last` gives all runs."""
     runs = [path.parent for path in logs.glob("*/*/config.yaml")]
     if wanted != "last":
         runs = [run for run in runs if wanted in (run.name, run.parent.name)]
@@ -83,7 +83,7 @@ def runs_named(wanted: str, logs: Path) -> list[Path]:
 
 
 def check_writable(run: Path) -> None:
-    """Raise UserError if a run's directory is read-only, before loggers end in tracebacks."""
+    """Raise UserError if a run's directory is read-only, because loggers would fail with a traceback."""
     if run.exists() and not os.access(run, os.W_OK):
         raise UserError(
             f"{shown(run)} is read-only. Copy it to a place that you can write to, "
@@ -93,14 +93,14 @@ def check_writable(run: Path) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training in a run until this one ends, in whatever way.
+    """Lock a run, so that no other process trains in it until this one ends, in whatever way.
 
     Raises:
         UserError: Another process is training in the run.
     """
     lock = FileLock(run / ".lock", fallback_to_soft=False)
     try:
-        lock.acquire(timeout=1)  # the list of runs holds it for a moment
+        lock.acquire(timeout=1)  # because a list of runs holds the lock for a moment
     except Timeout:
         raise UserError(
             f"{shown(run)} is training in another process: wait for its end, or stop that one, "

@@ -1,4 +1,7 @@
-"""How many samples a batch has, and what their dataset knows of them."""
+"""Counts the samples of a batch, and looks up columns about them in their dataset.
+
+Read this when the speed, or a column of predictions.csv, is wrong.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +11,9 @@ from torch import Tensor
 
 
 def samples_in(batch: Any) -> int:
-    """Return how many samples a batch has: the length of the first tensor in it, 0 if there is none.
+    """Return the number of samples in a batch: the length of its first tensor; 0 without one.
 
-    What a loader calls its batch size is None with a batch sampler, and missing where there are several loaders.
+    A loader's `batch_size` is no help: it is None with a batch sampler, and missing with several loaders.
     """
     if isinstance(batch, Tensor):
         return len(batch) if batch.ndim else 0
@@ -22,12 +25,12 @@ def samples_in(batch: Any) -> int:
 
 
 def loaders_in(loaders: Any) -> list[Any]:
-    """Return the loaders of a stage one by one: a data module may give one, or a list or dictionary of them."""
+    """Return the loaders of a stage as a list. A data module may return one, or nested lists and dictionaries."""
     return list(CombinedLoader(loaders, "sequential").flattened)
 
 
 def known_of_samples(loader: Any, positions: Sequence[int]) -> dict[str, Any]:
-    """Return what the dataset of a loader says of its samples, by column: nothing without `sample_columns`."""
+    """Return the columns that a loader's dataset has for some samples; none if it has no `sample_columns`."""
     dataset = getattr(loader, "dataset", None)
     describe = getattr(dataset, "sample_columns", None)
     return dict(describe(positions)) if callable(describe) else {}

@@ -1,4 +1,4 @@
-"""The text of config.yaml, from which `--run` gets the values that were given."""
+"""Writes config.yaml so that `--run` reads back the same values. Read it if a value changes on the way."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from ..utils.project import shown
 from .configs import Given
 from .secrets import without_secrets
 
-# Options that say what to do now, not what the run is: config.yaml leaves them out
+# Options that are actions. config.yaml describes the run, and leaves them out.
 ACTIONS = (
     "ckpt_path",
     "run",
@@ -28,7 +28,8 @@ ACTIONS = (
 LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
 
 
-# Writes YAML in which every text is read back as a text. PyYAML has no types, so a class statement would be an error
+# Writes YAML in which every text is read back as a text.
+# Made with type(), because type checkers reject a subclass statement: PyYAML has no type hints.
 ConfigDumper: Any = type("ConfigDumper", (yaml.SafeDumper,), {})
 
 
@@ -41,7 +42,7 @@ ConfigDumper.add_representer(str, represent_text)
 
 
 def represent_member(dumper: yaml.SafeDumper, member: str) -> yaml.ScalarNode:
-    """Return a member of a text Enum as its text, which is the default of an argument of type str."""
+    """Represent a member of a text Enum by its text. Such a member may be the default of a str argument."""
     return represent_text(dumper, str.__str__(member))
 
 
@@ -49,9 +50,9 @@ ConfigDumper.add_multi_representer(str, represent_member)
 
 
 def with_given_texts(dumped: Any, given: Any) -> Any:
-    """Return dumped settings in which texts are as they were given.
+    """Return dumped settings with all texts as they were given.
 
-    jsonargparse dumps the arguments of a class inside another one by way of YAML, which makes a number of '1e-3'.
+    jsonargparse dumps arguments of nested classes through YAML, which turns the text '1e-3' into a number.
     """
     if isinstance(dumped, dict) and isinstance(given, dict):
         by_text = {str(key): value for key, value in given.items()}  # JSON has only texts as keys
@@ -61,16 +62,13 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
     if isinstance(dumped, list) and isinstance(given, list | tuple) and len(dumped) == len(given):
         return [with_given_texts(*pair) for pair in zip(dumped, given, strict=True)]
     if isinstance(dumped, str) and isinstance(given, dict) and "class_path" not in given:
-        return given  # of an argument that may be a text, too, as the duration of Timer
+        return given  # the argument also accepts a text, like the duration of Timer
     is_text = type(given) is str  # a member of a text Enum is a str too, but is dumped by its name
     return given if is_text else dumped
 
 
 def config_text(parser: ArgumentParser, config: Namespace) -> str:
-    """Return a parsed configuration as YAML, without actions and credentials.
-
-    It says which credentials it leaves out.
-    """
+    """Return a parsed configuration as YAML, without actions and credentials. Print which credentials are left out."""
     config = config.clone()
     for key in ACTIONS:
         config.pop(key, None)
@@ -95,21 +93,21 @@ def as_yaml(values: Any) -> str:
     return text
 
 
-set_dumper("yaml", as_yaml)  # jsonargparse's own knows no members of text Enums
+set_dumper("yaml", as_yaml)  # because jsonargparse's own dumper cannot write text Enums
 
 
 def forget_actions(
     config: Namespace, defaults: Namespace, saved: Path, values: Sequence[Given]
 ) -> None:
-    """Set back what a saved config says to do: what this command does, its own options and configs alone decide.
+    """Reset actions in a saved config, so that only this command's own options and configs decide on them.
 
-    A run from somebody else must not load another checkpoint, load it unsafely, or commit what it finds here.
+    A run from somebody else must not load another checkpoint, load it unsafely, or commit files here.
 
     Args:
         config: The configuration of a sub-command, which is changed.
         defaults: The sub-command's defaults.
         saved: The run's config.yaml.
-        values: What configs and options give.
+        values: The values from configs and options.
     """
     own = {value.key for value in values if not value.place.startswith(f"{shown(saved)}, line ")}
     for key in ACTIONS:

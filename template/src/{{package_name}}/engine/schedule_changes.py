@@ -1,7 +1,7 @@
-"""What a resumed run does where its optimizer or schedule is another than the checkpoint's.
+"""Resumes a run with another optimizer or schedule than the checkpoint's.
 
-What is given wins. A changed optimizer starts without state. A changed schedule begins with the learning rate that it
-would have if the run had used it from the start.
+Read this when the learning rate of such a run is wrong. The configuration wins. A changed optimizer starts without
+state. A changed schedule continues as if the run had used it from the start.
 """
 
 import warnings
@@ -15,7 +15,8 @@ from ..utils.project import UserError
 
 Description = dict[str, str]
 
-# What a schedule's state says about where it is. The first rate depends on its length where that is a few steps.
+# Keys of a schedule's state that are progress, not settings. `_last_lr` counts too: in a short schedule, its first
+# value depends on the length.
 PROGRESS = {"last_epoch", "_step_count", "_last_lr"}
 
 
@@ -25,29 +26,29 @@ def describe_optimizers(trainer: Trainer) -> list[str]:
 
 
 def describe_schedules(trainer: Trainer, planned_steps: float) -> list[Description]:
-    """Return class and settings of each schedule, as it is before its first step."""
+    """Return the class and settings of each schedule before its first step."""
     return [describe(config.scheduler, planned_steps) for config in trainer.lr_scheduler_configs]
 
 
 def describe(scheduler: Any, planned_steps: float) -> Description:
     state = {key: value for key, value in scheduler.state_dict().items() if key not in PROGRESS}
-    for key in ("max_lr", "min_lr"):  # OneCycleLR keeps them in the optimizer alone
+    for key in ("max_lr", "min_lr"):  # OneCycleLR keeps them only in the optimizer
         values = [group[key] for group in scheduler.optimizer.param_groups if key in group]
         if values:
             state[key] = values
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps == planned_steps:
-        # It spans the training, and its length is no setting.
+        # The schedule spans the whole training, so its length is no setting of its own.
         length = state.pop("total_steps")
         phases = state.get("_schedule_phases", [])
         state["_schedule_phases"] = [share_of_length(phase, length) for phase in phases]
     settings = {key: repr(value) for key, value in state.items()}
-    # The text of a function holds its address, which is another in each process.
+    # The repr of a function contains its address, which differs between processes.
     plain = {key: text for key, text in settings.items() if " at 0x" not in text}
     return {"class": class_name(scheduler), **plain}
 
 
 def share_of_length(phase: dict[str, Any], length: int) -> dict[str, Any]:
-    """Return a phase of OneCycleLR with its last step as a share of all steps."""
+    """Return a phase of OneCycleLR with `end_step` as a share of all steps."""
     return {**phase, "end_step": round((phase["end_step"] + 1) / length, 6)}
 
 
@@ -60,7 +61,8 @@ def replace_changed_states(
 ) -> bool:
     """Replace states in a checkpoint that belong to another optimizer or schedule.
 
-    Returns whether the schedule has changed. Checkpoints of earlier releases do not say what theirs were.
+    Returns whether the schedule has changed. Checkpoints of earlier releases do not record theirs, and count as
+    unchanged.
     """
     saved = checkpoint.get("resume", {})
     optimizers = describe_optimizers(trainer)
@@ -85,7 +87,7 @@ def replace_changed_states(
 
 
 def difference(saved: list[Description], given: list[Description]) -> str:
-    """Return what has changed in a few words."""
+    """Describe in a few words how the schedules have changed."""
     before = [entry["class"] for entry in saved]
     now = [entry["class"] for entry in given]
     if before != now:
@@ -103,7 +105,11 @@ def short(names: list[str]) -> str:
 
 
 def step_to_present(trainer: Trainer) -> None:
-    """Step new schedules as often as the run would have done by now. Those that follow a metric start anew."""
+    """Step changed schedules up to the present step or epoch. ReduceLROnPlateau starts anew.
+
+    Raises:
+        UserError: A schedule ends before the step of the checkpoint.
+    """
     for config in trainer.lr_scheduler_configs:
         scheduler = config.scheduler
         if config.reduce_on_plateau or not isinstance(scheduler, LRScheduler):
@@ -111,9 +117,8 @@ def step_to_present(trainer: Trainer) -> None:
         done = trainer.global_step if config.interval == "step" else trainer.current_epoch
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # "before optimizer.step()", which the checkpoint's run has called
+                # Hides "call optimizer.step() before", because the checkpoint's run has called it.
+                warnings.simplefilter("ignore")
                 for _ in range(done // config.frequency):
                     scheduler.step()
         except ValueError as error:  # OneCycleLR is over

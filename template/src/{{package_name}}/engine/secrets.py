@@ -1,4 +1,7 @@
-"""Which settings are credentials, how a saved configuration leaves them out, and where they are refused."""
+"""Detects credentials in settings, removes them from saved configurations, and refuses them in other places.
+
+Read this when a setting is refused, or is missing in config.yaml.
+"""
 
 import os
 import re
@@ -15,7 +18,7 @@ CREDENTIAL = re.compile(
     r"(\w*_)?((api|access|auth|client|private|secret)_?(key|token)|secret|password|passwd)|(hf|hub|bot)_token",
     re.IGNORECASE,
 )
-# Such as token, my_token, which may also be `pad_token: PAD`
+# Such as token and my_token. The value decides, because `pad_token: PAD` is no credential.
 TOKEN = re.compile(r"(\w*_)?token", re.IGNORECASE)
 # Such as ://ada:secret@ in https://ada:secret@example.org
 LOGIN = re.compile(r"://(?P<login>[^/\s@'\"]+)@")
@@ -49,20 +52,20 @@ def is_random(text: str) -> bool:
 
 
 def without_login(match: re.Match[str]) -> str:
-    """Return a login in an address as it may be shown: a name stays, `git@` for one, a password does not."""
+    """Return the replacement of a login in a URL: `git@` and other names stay, passwords and tokens are removed."""
     login = match["login"]
     return "://" if ":" in login or is_random(login) else match[0]
 
 
 def has_login(text: str) -> bool:
-    """Return whether a text has an address with a password."""
+    """Return whether a text contains a URL with a password."""
     return LOGIN.sub(without_login, text) != text
 
 
 def without_secrets(config: Any, left_out: list[str], key: str = "") -> Any:
-    """Return a configuration without credentials, and append the dotted keys of what is left out.
+    """Return a configuration without credentials, and append their dotted keys to `left_out`.
 
-    The values of environment variables that are named like credentials, and logins in addresses, are cut out of texts.
+    Texts lose the values of environment variables that are named like credentials, and passwords in URLs.
     """
     if isinstance(config, dict):
         return {
@@ -95,7 +98,7 @@ def without_environment(text: str) -> str:
 
 
 def described_secret(key: str, text: str) -> str:
-    """Return in which way a setting is, or holds, a credential; nothing if it does not."""
+    """Describe how a setting is or contains a credential; return an empty text if it does not."""
     if is_secret(key, text):
         return "looks like a credential"
     if has_login(text):
@@ -106,7 +109,7 @@ def described_secret(key: str, text: str) -> str:
 
 
 def refuse_secrets_of_the_model(config: dict[str, Any]) -> None:
-    """Raise UserError if an argument of the model or the data is a credential: checkpoints and loggers would get it."""
+    """Raise UserError if the model or the data gets a credential, because checkpoints and loggers would keep it."""
     for block in ("model", "data"):
         for key, text in flat_texts(config.get(block), block):
             secret = described_secret(key, text)
@@ -118,7 +121,7 @@ def refuse_secrets_of_the_model(config: dict[str, Any]) -> None:
 
 
 def refuse_secrets_of_the_command(args: Sequence[str]) -> None:
-    """Raise UserError if an option holds a credential, because loggers record the command line as it is."""
+    """Raise UserError if an option contains a credential, because loggers record the command line unchanged."""
     for option, value in options(args):
         for key, text in option_texts(option, value):
             secret = described_secret(key, text)
@@ -130,7 +133,7 @@ def refuse_secrets_of_the_command(args: Sequence[str]) -> None:
 
 
 def option_texts(option: str, value: str) -> list[tuple[str, str]]:
-    """Return the texts that an option gives, with their dotted keys. The path of a config is none."""
+    """Return the texts in the value of an option, with their dotted keys. The path of a config does not count."""
     key = plain_key(option.lstrip("-"))
     try:
         parsed: Any = yaml.safe_load(value)
@@ -140,7 +143,7 @@ def option_texts(option: str, value: str) -> list[tuple[str, str]]:
         return flat_texts(parsed, "") if isinstance(parsed, dict) else []
     if isinstance(parsed, dict | list):
         return flat_texts(parsed, key)
-    # a password of digits is a text, too
+    # Numbers count as texts, because a password may consist of digits.
     return [] if parsed is None or isinstance(parsed, bool) else [(key, value)]
 
 

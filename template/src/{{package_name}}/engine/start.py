@@ -1,4 +1,4 @@
-"""Starts the command line. Read it if a command is slow to start, or ends with a traceback that it should not show."""
+"""Starts the command line. Read it if a command is slow to start, or ends with an unexpected traceback."""
 
 import ctypes
 import gc
@@ -10,7 +10,7 @@ from contextlib import suppress
 from ..utils.project import UserError, printable, project_root
 from .import_path import forget_working_directory
 
-# Parameters of glibc's `mallopt`, by the numbers of malloc.h
+# Parameters of glibc's `mallopt`, with their numbers from malloc.h
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 GIB = 1 << 30
@@ -34,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def print_thread_error(failure: threading.ExceptHookArgs) -> None:
-    """Print an error of the system, such as a full disk, in a line. A logger that writes in a thread may have one."""
+    """Print an OSError of a thread, such as a full disk, in one line. Some loggers write in a thread."""
     if not isinstance(failure.exc_value, OSError):
         threading.__excepthook__(failure)
         return
@@ -45,8 +45,8 @@ def print_thread_error(failure: threading.ExceptHookArgs) -> None:
 def run_command(args: Sequence[str] | None) -> None:
     """Import the command line without garbage collection, and run it.
 
-    Collecting garbage during the imports takes half of the start-up time. What is imported stays in memory anyway,
-    so it is frozen: later collections, and the one at exit, leave it out.
+    Garbage collection during the imports takes half of the start-up time. Imported objects are never freed anyway, so
+    they are frozen: later collections, including the one at exit, skip them.
     """
     gc.disable()
     from ..cli import CLI

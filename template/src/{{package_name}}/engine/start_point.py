@@ -1,6 +1,6 @@
-"""Chooses what a command starts from: the run's directory, and the checkpoint.
+"""Chooses the run's directory and the checkpoint from which a command starts.
 
-Read it to find out which checkpoint `test` takes, or which directory a run gets.
+Read it to see which checkpoint `test` uses, or which directory a run gets.
 """
 
 from pathlib import Path
@@ -17,20 +17,20 @@ BY_NAME = ("best", "last")  # checkpoints that are found in a run's directory
 
 
 class Start(NamedTuple):
-    """What a command starts from."""
+    """The starting point of a command."""
 
-    directory: Path  # of the run
+    directory: Path  # the run's directory
     checkpoint: str | None  # a path; None for fresh weights
 
 
 def choose_start(
     subcommand: str, config: Namespace, name: str, logs: Path, continued: Path | None
 ) -> Start:
-    """Return the run's directory and the checkpoint of a command, and print which they are.
+    """Return the run's directory and the checkpoint of a command, and print the config and the checkpoint.
 
     Args:
         subcommand: fit, validate, test or predict.
-        config: Its configuration.
+        config: The configuration of the sub-command.
         name: The run's name.
         logs: The folder of all runs.
         continued: The run that `--run` names.
@@ -52,14 +52,14 @@ def choose_start(
         rank_zero_info(
             f"Checkpoint: {shown(checkpoint) if checkpoint else 'none yet, it starts anew'}"
         )
-    # An evaluation belongs to the run whose checkpoint it takes. A fit begins a new run, unless `--run` names one.
+    # An evaluation belongs to the run of its checkpoint. A fit begins a new run, unless `--run` names one.
     if run is None or (subcommand == "fit" and not continued):
         run = logs / name / new_id()
     return Start(run, checkpoint)
 
 
 def requested_checkpoint(subcommand: str, config: Namespace, continued: Path | None) -> str | None:
-    """Return `best`, `last` or a path, as the command asks for it; None for fresh weights."""
+    """Return the checkpoint that the command asks for: `best`, `last` or a path; None for fresh weights."""
     if config.ckpt_path:
         return str(config.ckpt_path)
     if subcommand == "fit":
@@ -70,7 +70,11 @@ def requested_checkpoint(subcommand: str, config: Namespace, continued: Path | N
 
 
 def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) -> str | None:
-    """Return the path of a run's best or last checkpoint. A fit that goes on may do without one."""
+    """Return the path of a run's best or last checkpoint; None if a resumed fit has none yet.
+
+    Raises:
+        UserError: The run has no such checkpoint, and the command needs one.
+    """
     found = find_checkpoint(run, which, config.weights_only is not False)
     if found:
         return str(found)
@@ -82,6 +86,6 @@ def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) 
 
 
 def run_of_checkpoint(path: Path) -> Path | None:
-    """Return the run whose directory a checkpoint is in, None if it is elsewhere."""
+    """Return the run that a checkpoint belongs to; None if the file is not in a run's directory."""
     run = path.absolute().parent.parent
     return run if (run / "config.yaml").exists() else None

@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal save, and end the training at the next batch at which nothing is lost."""
+"""Stops training cleanly on Ctrl-C, SIGTERM or a closed terminal: at the end of a batch, with a checkpoint.
+
+Read this when a signal loses work, or training does not stop.
+"""
 
 import os
 import signal
@@ -8,41 +11,41 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-# Several processes stop at the same batch. To compare their flags takes time, so they do it every tenth group.
+# All processes must stop at the same batch. They compare flags only every tenth group, because that takes time.
 GROUPS_BETWEEN_CHECKS = 10
 
 
 class StopAtBatchEnd(Callback):
-    """Delays SIGTERM, SIGHUP and the first Ctrl-C until the end of a batch, and of a group whose gradients accumulate.
+    """Delays SIGTERM, SIGHUP and the first Ctrl-C to the end of a batch, or of a group of accumulated batches.
 
-    Lightning's own handler of SIGTERM sets a flag, and the training stops after the batch in which it is called. It has
-    to be called in all processes at the same batch.
+    Lightning's own SIGTERM handler sets a flag, and training stops after the current batch. It has to be called in
+    all processes at the same batch.
     """
 
     stop_requested = False
     lightning_handler: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not hasattr(signal, "SIGKILL"):  # Windows has no SIGTERM that could be handled
+        if not hasattr(signal, "SIGKILL"):  # Windows cannot handle SIGTERM
             return
         with suppress(ValueError):  # only the main thread may set handlers
             self.lightning_handler = signal.signal(signal.SIGTERM, self.request_stop)
             signal.signal(signal.SIGINT, self.request_stop)
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(signal.SIGHUP, self.leave_terminal)
 
     def leave_terminal(self, *_: Any) -> None:
-        """Stop because the terminal was closed. What is printed from now on goes nowhere, instead of being an error."""
+        """Stop because the terminal was closed. Discard later output, because printing would raise an error."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):  # standard output and standard error
-            with suppress(OSError):  # it may have been closed before
-                if stat.S_ISCHR(os.fstat(stream).st_mode):  # no file and no pipe
+            with suppress(OSError):  # the stream may be closed already
+                if stat.S_ISCHR(os.fstat(stream).st_mode):  # a terminal, no file and no pipe
                     os.dup2(nowhere, stream)
         os.close(nowhere)
         self.request_stop()
 
     def request_stop(self, *_: Any) -> None:
-        """Remember that the training is to stop. A second Ctrl-C stops it at once."""
+        """Request a stop at the end of the batch. A second Ctrl-C stops at once."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.stop_requested = True
 
@@ -60,6 +63,6 @@ class StopAtBatchEnd(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any
     ) -> None:
-        # of several processes, one may have a batch more than the others
+        # Not with several processes, because one may have a batch more than the others.
         if self.stop_requested and trainer.world_size == 1:
             self.lightning_handler(signal.SIGTERM, None)

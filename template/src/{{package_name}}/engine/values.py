@@ -1,4 +1,7 @@
-"""Values that have the right type, and with which a run would still end in a traceback, or in nonsense."""
+"""Checks values that have the right type, but lead to a traceback or a useless run.
+
+Read this when a value is refused, or to add a limit.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,7 +30,7 @@ MINIMUMS = {
     "trainer.log_every_n_steps": 1,
     "trainer.val_check_interval": 1e-6,
 }
-MAXIMUMS = {"data.split_seed": 2**63 - 1}  # torch.Generator.manual_seed takes no more
+MAXIMUMS = {"data.split_seed": 2**63 - 1}  # limit of torch.Generator.manual_seed
 
 
 def check_values(config: dict[str, Any], values: Sequence[Given]) -> None:
@@ -35,7 +38,7 @@ def check_values(config: dict[str, Any], values: Sequence[Given]) -> None:
 
     Args:
         config: The configuration of a sub-command, nested.
-        values: What configs and options give, to name the place of the value.
+        values: The values from configs and options, to name the place of a value.
     """
     for key, value, cls in _leaves(config):
         problem = _problem(key, value, cls)
@@ -44,14 +47,14 @@ def check_values(config: dict[str, Any], values: Sequence[Given]) -> None:
 
 
 def told(key: str, what: str, values: Sequence[Given], value: Any = None) -> str:
-    """Return what is wrong with a key, after the place where it was given."""
+    """Return a message about a key, after the place where the key was given."""
     here = place_of(key, values, value)
     place = f"{here.place}: " if here and here.place else ""
     return f"{place}{key} {what}"
 
 
 def _problem(key: str, value: Any, cls: Any) -> str | None:
-    """Return what a value must be, None if it may be as it is."""
+    """Return the requirement that a value does not meet; None if the value is fine."""
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if numeric and not math.isfinite(value):
         return "a finite number" if _needs_finite(key, value, cls) else None
@@ -74,7 +77,7 @@ def _problem(key: str, value: Any, cls: Any) -> str | None:
 
 
 def _needs_finite(key: str, value: float, cls: Any) -> bool:
-    """Return whether an infinite number or NaN makes no sense; an owner's own class may well take one."""
+    """Return whether NaN or infinity makes no sense here. The user's own classes may accept them."""
     if isinstance(cls, type) and issubclass(cls, Optimizer | LRScheduler):
         return True
     of_lightning = str(getattr(cls, "__module__", "")).startswith("lightning.")
@@ -83,7 +86,7 @@ def _needs_finite(key: str, value: float, cls: Any) -> bool:
 
 
 def _leaves(config: Any, key: str = "", cls: Any = None) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each value with its key as on the command line, and the class whose argument it is."""
+    """Yield each value with its key, as on the command line, and the class that has it as an argument."""
     if isinstance(config, dict):
         if "class_path" in config:
             cls = find_class(config["class_path"])
@@ -98,7 +101,7 @@ def _leaves(config: Any, key: str = "", cls: Any = None) -> Iterator[tuple[str, 
 
 
 def check_types(cls: Any, init_args: dict[str, Any], key: str) -> None:
-    """Raise UserError if a class is given to an argument without a type: it would stay a mapping, and not be built."""
+    """Raise UserError if a class is given to an argument without a type hint, because it would not be built."""
     for name, parameter in arguments_of(cls).items():
         value = init_args.get(name)
         if (
