@@ -157,12 +157,8 @@ class InMemoryDataModule(LightningDataModule):
         self.train_set, self.val_set = data.split(size, self.split_seed, self.fold)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        data: Any = self._on_training_device(self.train_set)
-        sampler: Any = self._sampler(ShuffledSampler, data, shuffle=True)
-        trainer: Any = self.trainer
-        if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
-            data, sampler = overfit_order(data, seed_of_run())
-        return self._loader(data, sampler)
+        data = self._on_training_device(self.train_set)
+        return self._loader(data, self._sampler(ShuffledSampler, data, shuffle=True))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation_loader(self.val_set)
@@ -205,6 +201,9 @@ class InMemoryDataModule(LightningDataModule):
         return kind(data, processes, rank, shuffle, seed_of_run())
 
     def _loader(self, data: Any, sampler: Any) -> DataLoader[Batch]:
+        trainer: Any = self.trainer
+        if trainer and trainer.overfit_batches and trainer.state.fn == "fit":
+            data, sampler = overfit_order(data, seed_of_run())
         return ResumableLoader(
             data,
             batch_size=self.batch_size,
