@@ -1,4 +1,4 @@
-"""The report of a test: which classes are taken for which, and which samples are the most wrong."""
+"""The report of a test: confusion matrix, metrics of each class, and the most wrong samples."""
 
 import csv
 import io
@@ -29,16 +29,15 @@ class Report(Callback):
     """
 
     active = False
-    seen = 0  # samples, in this process
+    seen = 0  # samples so far in this process
     data: Any = None
-    matrix: Tensor | None = (
-        None  # samples of each true class (row) by predicted class, int64 (K, K)
-    )
+    # Counts of samples by true class (row) and predicted class (column), int64 (K, K)
+    matrix: Tensor | None = None
     worst: Sequence[Wrong] = ()
 
     def on_test_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Forget an earlier test."""
-        # a predict_step that is not the module's own returns logits, or fails
+        """Reset the state of an earlier test."""
+        # Lightning's default predict_step returns logits, or fails.
         has_own_step = type(pl_module).predict_step is not LightningModule.predict_step
         self.active = has_own_step and not trainer.fast_dev_run
         self.data = getattr(trainer, "datamodule", None)
@@ -69,7 +68,7 @@ class Report(Callback):
         classes = prediction["class"].cpu()
         probabilities = prediction["p"].float().cpu()
         self.count(labels, classes, probabilities.shape[1])
-        # the samplers give the samples to the processes in turn
+        # The samplers distribute the samples to the processes in turn.
         numbers = self.seen + torch.arange(len(labels))
         ids = numbers * trainer.world_size + trainer.global_rank
         wrong = wrong_in_batch(inputs, labels, classes, probabilities, ids, self.data)
@@ -83,7 +82,7 @@ class Report(Callback):
         self.matrix.index_put_((labels, classes), torch.ones_like(labels), accumulate=True)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what all processes have found, and pass the pictures to the loggers."""
+        """Write the report of all processes, and pass the pictures to the loggers."""
         matrices, samples = self.gathered(trainer.world_size)
         if not matrices or not trainer.is_global_zero:
             return
@@ -93,7 +92,7 @@ class Report(Callback):
 
         directory = report_directory(trainer)
         directory.mkdir(parents=True, exist_ok=True)
-        # that of an earlier test; this test may have nothing to draw
+        # Remove the picture of an earlier test, because this test may have none.
         (directory / "most_wrong.png").unlink(missing_ok=True)
         for name, picture in draw(matrix, worst, names).items():
             path = directory / f"{name}.png"
@@ -119,7 +118,7 @@ class Report(Callback):
         return matrices, samples
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print where the report is, below the progress bar and the metrics."""
+        """Print the path of the report, below the progress bar and the metrics."""
         if stage == "test" and self.matrix is not None:
             rank_zero_info(f"Report: {shown(report_directory(trainer))}")
 
@@ -130,7 +129,7 @@ def report_directory(trainer: Trainer) -> Path:
 
 
 def classifies(prediction: Any, batch: Any) -> bool:
-    """Return whether a batch is samples and their labels, and the prediction has a class and probabilities for each."""
+    """Return whether a batch has labels, and the prediction has a class and probabilities for each sample."""
     match prediction, batch:
         case {"class": Tensor() as classes, "p": Tensor() as p}, (_, Tensor() as labels, *_):
             samples = p.shape[:1]
@@ -140,7 +139,7 @@ def classifies(prediction: Any, batch: Any) -> bool:
 
 
 def class_names(data: Any, count: int) -> list[str]:
-    """Return the names of the classes, or their numbers if the data module has not as many names."""
+    """Return the names of the classes, or their numbers if the data module does not have `count` names."""
     names = getattr(data, "classes", ())
     if len(names) != count:
         names = range(count)
@@ -148,7 +147,7 @@ def class_names(data: Any, count: int) -> list[str]:
 
 
 def known_columns(trainer: Trainer, worst: Sequence[Wrong]) -> dict[str, Any]:
-    """Return what the dataset says about the most wrong samples, such as their files."""
+    """Return the dataset's columns about the most wrong samples, such as their files."""
     loader = loaders_in(trainer.test_dataloaders)[0]
     known = known_of_samples(loader, [sample.id for sample in worst])
     known.pop("label", None)  # the table has it as `true`
@@ -157,7 +156,7 @@ def known_columns(trainer: Trainer, worst: Sequence[Wrong]) -> dict[str, Any]:
 
 def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, Any]:
     """Return Pillow's pictures by their names: the confusion matrix, and the most wrong samples if they are images."""
-    # only here, because every other start is faster without Pillow
+    # Imported only here, because importing Pillow slows down every start.
     from ..tools.report.drawing import draw_confusion, draw_images, drawable
 
     labels = drawable(names)
@@ -174,7 +173,7 @@ def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[s
 
 
 def save_picture(picture: Any, path: Path) -> None:
-    """Write a picture completely, or leave the file as it was."""
+    """Write a PNG file atomically."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     picture.save(part, format="PNG")
     part.replace(path)
@@ -188,7 +187,7 @@ def write_table(rows: Rows, path: Path) -> None:
 
 
 def log(logger: Any, key: str, path: Path, picture: Any, step: int) -> None:
-    """Pass a picture, which is also in this file, to a logger that takes pictures."""
+    """Pass a picture, or its file `path`, to a logger that supports pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):

@@ -9,8 +9,8 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..engine.samples import samples_in
 
-WARM_UP = 10  # steps that do not count
-LITTLE_WAITING = 20  # percent of the time, below which the data are fast enough
+WARM_UP = 10  # steps that are not measured
+LITTLE_WAITING = 20  # percent of the time; below it, the data are fast enough
 
 
 class Speed(Callback):
@@ -26,15 +26,15 @@ class Speed(Callback):
     last = 0.0  # time of the last hook
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to wait for the first batch."""
+        """Start measuring the wait for the first batch."""
         self.lap()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to wait for the next batch of the training."""
+        """Start measuring the wait for the next training batch."""
         self.lap()
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Count the time that the batch took to come."""
+        """Add the time of the wait for this batch."""
         seconds = self.lap()
         if self.steps >= WARM_UP:
             self.waiting += seconds
@@ -42,7 +42,7 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch, and the time of its step."""
+        """Add the time of the step, and count its samples."""
         seconds = self.lap()
         self.steps += 1
         if self.steps > WARM_UP:
@@ -56,16 +56,15 @@ class Speed(Callback):
         return self.last - before
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the speed, and what would make training faster."""
+        """Print the speed, and how to make training faster."""
         if not self.samples:
             rank_zero_info("Speed: train for more than ten steps to see it")
             return
         seconds = self.waiting + self.working
         percent = 100 * self.waiting / seconds
         workers = getattr(trainer.train_dataloader, "num_workers", 0)
-        most_workers = suggested_max_num_workers(
-            trainer.world_size
-        )  # one less than there are cores
+        # One less than the number of cores per process
+        most_workers = suggested_max_num_workers(trainer.world_size)
         speed = f"{self.samples / seconds:,.0f} samples/s"
         waiting = f"{percent:.0f}% of the time waiting for data"
         rank_zero_info(f"Speed: {speed}, {waiting}. {advice(percent, workers, most_workers)}")
@@ -75,9 +74,9 @@ def advice(percent: float, workers: int, most_workers: int) -> str:
     """Return what limits training, and what to do about it.
 
     Args:
-        percent: How much of the time it waited for data.
+        percent: Share of the time that was spent waiting for data.
         workers: Worker processes of the data loader.
-        most_workers: How many of them make sense on this machine.
+        most_workers: Largest useful number of workers on this machine.
     """
     if percent < LITTLE_WAITING:
         mend = "try a larger batch_size and, on a GPU, configs/trainer/gpu.yaml"

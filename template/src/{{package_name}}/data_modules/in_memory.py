@@ -1,4 +1,4 @@
-"""Bases of the data modules whose images fit into memory. Yours derive from them; this file is the template's."""
+"""Base classes of data modules whose images fit into memory. Subclass them; this file belongs to the template."""
 
 import os
 from abc import abstractmethod
@@ -24,13 +24,13 @@ class ImageTensors(TensorDataset):
     """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return a whole batch, which is faster than a sample after the other."""
+        """Return a whole batch at once, because that is faster than sample by sample."""
         device = self.tensors[0].device
-        chosen = torch.tensor(indices).to(device, non_blocking=True)  # no step waits for a GPU
+        chosen = torch.tensor(indices).to(device, non_blocking=True)  # does not wait for the GPU
         return tuple(tensor.index_select(0, chosen) for tensor in self.tensors)
 
     def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Return what predictions.csv says of samples beside their predictions, by column: their labels."""
+        """Return the columns about samples for predictions.csv: labels of shape (N,) or (N, K)."""
         if len(self.tensors) < 2 or self.tensors[1].ndim > 2:
             return {}
         labels = self.tensors[1][list(positions)]
@@ -39,14 +39,14 @@ class ImageTensors(TensorDataset):
         return {"label": labels}
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
-        """Split off samples, and return the remaining ones and those.
+        """Split off a held-out set. Returns (remaining, held out).
+
+        The split is stratified for labels of shape (N,), and random for others, such as masks of shape (N, H, W).
 
         Args:
-            size: How many samples to split off.
-            seed: Seed of the choice, which depends on no other random numbers.
-            fold: Positions to split off instead, in an order in which labels of one class stand together.
-
-        Labels of shape (N,) are stratified. Labels of another shape, such as masks (N, H, W), are split at random.
+            size: Number of samples to hold out.
+            seed: Seed of the split. No other random numbers influence it.
+            fold: Positions to hold out instead of `size` samples, in the order of `shuffled_by_label`.
         """
         labels = self.tensors[1]
         order = shuffled_by_label(labels, seed)
@@ -58,16 +58,16 @@ class ImageTensors(TensorDataset):
         return self.subset(order[~is_held_out]), self.subset(order[is_held_out])
 
     def subset(self, positions: Tensor) -> Self:
-        """Return the samples at some positions, int64 of shape (K,)."""
+        """Return the samples at the given positions, int64 of shape (K,)."""
         chosen = copy(self)
         chosen.tensors = self[positions]
         return chosen
 
 
 def shuffled_by_label(labels: Tensor, seed: int) -> Tensor:
-    """Return all positions, shuffled, and sorted by label if labels have the shape (N,).
+    """Return all positions, shuffled, and then sorted by label if labels have the shape (N,).
 
-    Every evenly spaced choice of them has the shares that the labels have.
+    Evenly spaced positions are then a stratified sample.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
@@ -77,15 +77,15 @@ def shuffled_by_label(labels: Tensor, seed: int) -> Tensor:
 
 
 def evenly_spaced(count: int, size: int) -> Tensor:
-    """Return `size` positions below `count`, evenly spaced."""
+    """Return `size` evenly spaced positions from 0 to `count` - 1, int64."""
     return torch.linspace(0, count - 1, size).round().long()
 
 
 def parse_fold(fold: str) -> slice:
-    """Return the positions of a fold: those of 2/5 are every fifth one, from the second on.
+    """Return the positions of a fold: for 2/5, every fifth position from the second on.
 
     Raises:
-        UserError: The text is not the number of a part, and of how many parts.
+        UserError: The text is not of the form k/n, with n at least 2 and k from 1 to n.
     """
     number, _, folds = fold.partition("/")
     are_numbers = number.isdecimal() and folds.isdecimal()
@@ -170,7 +170,7 @@ class InMemoryDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 images into what the network gets: normalised, in its floating-point type."""
+        """Scale uint8 images to [0, 1], augment them in training, and normalise them, in the network's dtype."""
         images, labels = batch
         dtype = self.trainer.lightning_module.dtype if self.trainer else torch.float32
         images = images.to(dtype) / 255
@@ -179,23 +179,23 @@ class InMemoryDataModule(LightningDataModule):
         return (images - self.mean) / self.std, labels
 
     def augment(self, images: Tensor) -> Tensor:
-        """Return training images, float32 in [0, 1] of shape (N, C, H, W), changed at random. Override it."""
+        """Augment training images in [0, 1], of shape (N, C, H, W). Override it; the default changes nothing."""
         return images
 
     def _evaluation_loader(self, data: Any) -> DataLoader[Batch]:
         data = self._on_training_device(data)
-        # Lightning's default sampler repeats samples until every process has as many, which distorts the metrics.
+        # Lightning's default sampler repeats samples to give all processes equally many, which distorts the metrics.
         return self._loader(data, self._sampler(UnrepeatedDistributedSampler, data, shuffle=False))
 
     def _on_training_device(self, data: Any) -> Any:
-        """Move a dataset to the device that trains, if it is to stay there."""
+        """Move a dataset to the training device if `on_device` is set."""
         if self.on_device and self.trainer and isinstance(data, ImageTensors):
             device = self.trainer.strategy.root_device
             data.tensors = tuple(tensor.to(device) for tensor in data.tensors)
         return data
 
     def _sampler(self, kind: type[Any], data: Any, shuffle: bool) -> Any:
-        """Return a sampler of this process's share of the data."""
+        """Return a sampler for this process's share of the data."""
         processes = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         return kind(data, processes, rank, shuffle, seed_of_run())
@@ -210,13 +210,13 @@ class InMemoryDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=tuple,  # the dataset makes whole batches
-            generator=torch.Generator(),  # so that the loader does not draw from the global one
+            collate_fn=tuple,  # because the dataset returns whole batches
+            generator=torch.Generator(),  # a separate one, to leave the global random state unchanged
         )
 
 
 def seed_of_run() -> int:
-    """Return the seed that the command line set, on which, with the epoch, the order of the samples depends."""
+    """Return the seed from the command line. With the epoch, it decides the order of the samples."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
@@ -243,6 +243,6 @@ class DownloadedDataModule(InMemoryDataModule):
             self.mirrors = mirrors
 
     def prepare_data(self) -> None:
-        """Download missing files, and check all by SHA-256; raise UserError if one is wrong or cannot be had."""
+        """Download missing files, and check the SHA-256 of all files. Raise UserError if either fails."""
         for name, sha256 in self.sha256.items():
             download(name, sha256, self.mirrors, self.folder)

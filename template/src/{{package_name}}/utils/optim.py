@@ -1,4 +1,4 @@
-"""The optimizer and the learning rate schedule of a module, with what Lightning has to know about them."""
+"""Builds the optimizer and the learning rate schedule of a module, in the form that Lightning needs."""
 
 import inspect
 from typing import Any
@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from .project import UserError
 
-# Schedules that step after every batch, and the argument with which each replaces the optimizer's learning rate.
+# Schedules that step after every batch, each with the argument that overrides the optimizer's learning rate.
 STEPWISE = {OneCycleLR: "max_lr", CyclicLR: "base_lr"}
 
 
@@ -29,9 +29,8 @@ def configure_optimizers(module: Any) -> OptimizerLRScheduler:
     config: Any = {
         "scheduler": scheduler,
         "interval": "step" if isinstance(scheduler, tuple(STEPWISE)) else "epoch",
-        "monitor": getattr(
-            scheduler, "monitor", module.monitor
-        ),  # Lightning's ReduceLROnPlateau names its own
+        # Lightning's ReduceLROnPlateau has its own monitor.
+        "monitor": getattr(scheduler, "monitor", module.monitor),
     }
     if isinstance(scheduler, ReduceLROnPlateau):
         config |= validation_rhythm(module.trainer, config["monitor"])
@@ -39,7 +38,7 @@ def configure_optimizers(module: Any) -> OptimizerLRScheduler:
 
 
 def missing_arguments(module: Any) -> dict[str, Any]:
-    """Return the arguments of the module's schedule that only the module or the trainer knows."""
+    """Return arguments of the schedule that only the module or the trainer knows: `mode` or `total_steps`."""
     schedule = module.lr_scheduler
     # From YAML, it is partial(instantiate, …, OneCycleLR); from Python, partial(OneCycleLR, …) or the class.
     parts = (getattr(schedule, "func", schedule), *getattr(schedule, "args", ()))
@@ -52,7 +51,7 @@ def missing_arguments(module: Any) -> dict[str, Any]:
 
 
 def training_length(trainer: Any) -> int:
-    """Return the optimizer steps of the whole training; raise UserError if nobody knows them."""
+    """Return the number of optimizer steps in the whole training. Raise UserError if it is unknown."""
     steps = trainer.estimated_stepping_batches
     if steps == float("inf"):
         raise UserError(
@@ -67,7 +66,7 @@ def training_length(trainer: Any) -> int:
 
 
 def tell_unused_rate(optimizer: Optimizer, scheduler: Any, given_rate: float) -> None:
-    """Say that the optimizer's learning rate has no effect, if one is given beside a schedule that replaces it."""
+    """Print a line if the optimizer's learning rate has no effect, because the schedule overrides it."""
     argument = STEPWISE.get(type(scheduler))
     default = inspect.signature(type(optimizer)).parameters.get("lr")
     if argument is None or default is None or given_rate == default.default:
@@ -79,7 +78,7 @@ def tell_unused_rate(optimizer: Optimizer, scheduler: Any, given_rate: float) ->
 
 
 def validation_rhythm(trainer: Any, monitor: str) -> dict[str, Any]:
-    """Return how often ReduceLROnPlateau steps: after each epoch that has a new value of its metric."""
+    """Return settings that step ReduceLROnPlateau after each epoch with a new value of its metric."""
     if not monitor:
         raise UserError(
             "ReduceLROnPlateau follows checkpoint.monitor, which is null: name a metric, or take another schedule"
@@ -87,6 +86,6 @@ def validation_rhythm(trainer: Any, monitor: str) -> dict[str, Any]:
     if monitor.startswith("train"):
         return {}
     every = trainer.check_val_every_n_epoch
-    if every is None:  # validation after so many batches: the first epochs may be without one
+    if every is None:  # validation by batches: the first epochs may have none
         return {"strict": False}
     return {"frequency": every}

@@ -1,4 +1,4 @@
-"""The project's root, files in it, and the error for what its user can put right."""
+"""The project's root, helpers for its files, and UserError, the error for mistakes of the user."""
 
 import os
 import re
@@ -16,12 +16,12 @@ PLAIN = r"""[\s\\:='"]+(?:true|false)(?![\w.+/=-])|(?<=token)[\s\\:='"]+(?:[<\[]
 
 
 class UserError(ValueError):
-    """A mistake of the user's: the command line prints the message, one line that says what to do, and no traceback."""
+    """A mistake of the user. The command line prints only the message: one line that says what to do."""
 
 
 @cache
 def project_root() -> Path:
-    """Find the project's root, which holds `.project-root`, and load its `.env`; raise UserError if there is none."""
+    """Return the folder that contains `.project-root`, and load its `.env`. Raise UserError if there is none."""
     for start in (Path(__file__), Path.cwd()):  # the second, if the package was installed as a copy
         with suppress(FileNotFoundError):
             return Path(pyrootutils.setup_root(start, indicator=".project-root"))
@@ -31,7 +31,7 @@ def project_root() -> Path:
 
 
 def shown(path: str | Path) -> str:
-    """Return the path as the user would type it: relative to the working directory where that is shorter."""
+    """Return a path as the user would type it: relative to the working directory if that is shorter."""
     with suppress(ValueError):  # on another drive
         return min(os.path.relpath(path), str(path), key=len)
     return str(path)
@@ -50,14 +50,20 @@ def printable(text: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file whole, or leave it as it was."""
+    """Write a text file atomically."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
 def mask(text: str, by: str = "***", code: bool = False) -> str:
-    """Replace the values of what is named as secrets are, of such environment variables too, and logins in URLs."""
+    """Mask credentials in a text: values with names like credentials, values of such environment variables, and logins.
+
+    Args:
+        text: The text, such as a command or a patch.
+        by: The replacement.
+        code: Whether the text is source code. Then an unquoted value is only masked if it has a digit.
+    """
     for name, value in os.environ.items():
         if re.fullmatch(rf"(\w+_)?({SECRET})", name, re.I) and len(value) > 5:
             text = text.replace(value, by)
