@@ -20,10 +20,10 @@ from ..utils.project import UserError, shown
 from .options import RUN_HELP, add_logs_option, command_parser, mistakes_end_in_a_line, tolerance
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
-CHECKED = 256  # samples of the test set, at most
-ANY_SIZE = {"inputs": {0: torch.export.Dim.DYNAMIC}}  # of a batch
+CHECKED = 256  # largest number of test samples for the check
+ANY_SIZE = {"inputs": {0: torch.export.Dim.DYNAMIC}}  # the batch size is free
 
-# Options of the trainer, whatever hardware the run was trained on
+# Options of the trainer that override the hardware settings of the run
 ON_THIS_CPU = (
     "--trainer.accelerator=cpu",
     "--trainer.devices=1",
@@ -48,7 +48,7 @@ Metadata = dict[str, str]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     with mistakes_end_in_a_line():
         options = parse(args)
@@ -83,7 +83,7 @@ class Exported(nn.Module):
     Args:
         model: The module.
         data: The data module. Its `on_after_batch_transfer` prepares a batch, for instance normalises images.
-        label: A label that completes a batch. Predictions do not depend on it.
+        label: A label to complete a batch. Predictions do not depend on it.
     """
 
     label: Tensor
@@ -104,17 +104,17 @@ class Exported(nn.Module):
 
 
 def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
-    """Write the file; raise UserError, and write none, if it predicts otherwise than the model."""
+    """Export a model to a file. Raise UserError, and write no file, if its predictions differ from the model's."""
     exported, inputs = load(run, checkpoint)
     classes = json.dumps(class_names(exported.data), ensure_ascii=False)
     name_and_id = "/".join(run.parts[-2:])
     metadata = {"classes": classes, "run": name_and_id}
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = SUFFIXES[kind]  # torch.export needs its own
+    suffix = SUFFIXES[kind]  # torch.export requires this suffix
     part = path.with_name(f".{os.getpid()}{suffix}")
     try:
-        # eager, because compiled code of the training cannot be exported
+        # Eager mode, because compiled code cannot be exported.
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             predict = FORMATS[kind](exported, inputs, part, metadata)
             largest = check(exported, predict, inputs, tolerance)
@@ -139,7 +139,7 @@ def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
 
 
 def test_samples(data: Any) -> tuple[Tensor, Tensor]:
-    """Return inputs from the test set, and one label; raise UserError if batches are no pairs of tensors."""
+    """Return inputs from the test set, and one label. Raise UserError if batches are not pairs of tensors."""
     inputs: list[Tensor] = []
     labels: list[Tensor] = []
     count = 0
@@ -175,25 +175,29 @@ def is_pair(batch: Any) -> bool:
 
 
 def class_names(data: Any) -> list[str]:
-    """Return the names of the classes, or their numbers. There are none for a regression."""
+    """Return the names of the classes, or their numbers; an empty list for a regression."""
     numbers = range(getattr(data, "num_classes", 0))
     return [str(name) for name in getattr(data, "classes", numbers)]
 
 
 def check(exported: Exported, predict: Predict, inputs: Tensor, tolerance: float) -> float:
-    """Return how far predictions of the file and the model are apart; raise UserError if that is too far."""
+    """Compare the file's and the model's predictions for several batch sizes. Return the largest difference.
+
+    Raises:
+        UserError: The difference is larger than the tolerance.
+    """
     apart = 0.0
     for size in (1, 2, len(inputs)):
         batch = inputs[:size]
         apart = difference(exported(batch), predict(batch))
-        if not apart <= tolerance:  # NaN is not either
+        if not apart <= tolerance:  # also true for NaN
             problem = f"the exported model differs by {apart:.1e}"
             raise UserError(f"{problem}, more than --tolerance {tolerance:g}")
     return apart
 
 
 def difference(expected: Outputs, found: Outputs) -> float:
-    """Return the largest difference of two numbers, as a share of the output's largest number if that is over 1."""
+    """Return the largest difference. It is relative to an output's largest absolute value if that is above 1."""
     differences = [torch.zeros(())]
     for name, value in expected.items():
         if value.is_floating_point():
@@ -204,7 +208,7 @@ def difference(expected: Outputs, found: Outputs) -> float:
 
 
 def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
-    """Write an ONNX file; return a function that predicts with ONNX Runtime."""
+    """Write an ONNX file. Return a function that predicts with ONNX Runtime."""
     from onnxruntime import InferenceSession
 
     names = list(exported(inputs))
@@ -229,19 +233,19 @@ def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: Metada
 
 
 def export_program(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
-    """Write a program of torch.export; return it as it is read again."""
+    """Write a program of torch.export. Return the program as loaded from the file."""
     program = torch.export.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, strict=False)
     torch.export.save(program, path, extra_files=metadata)
     return torch.export.load(path).module()
 
 
 def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
-    """Write the weights alone, by their names in the module; return a function that predicts with them."""
+    """Write only the weights, by their names in the module. Return a function that predicts with them."""
     from safetensors.torch import load_file, save
 
     copies = {}
     for name, value in exported.model.state_dict().items():
-        copies[name] = value.clone().contiguous()  # the format has no memory that weights share
+        copies[name] = value.clone().contiguous()  # the format allows no shared memory
     path.write_bytes(save(copies, metadata))
     weights = {}
     for name, value in load_file(path).items():

@@ -1,4 +1,4 @@
-"""Trains in a process of its own. `search` and `repeat` start several, and read their metrics as they come."""
+"""Trains in a separate process. `repeat` and `search` use it; a search also reads the metrics during training."""
 
 import gc
 import multiprocessing
@@ -16,10 +16,10 @@ from ..utils.project import UserError, project_root
 from .options import PACKAGE
 from .run_files import Run
 
-POLL = 0.5  # seconds between two looks at the metrics
-LOOP_POSITION = {"epoch", "step"}  # columns of metrics.csv that are no metrics
+POLL = 0.5  # seconds between two reads of the metrics
+LOOP_POSITION = {"epoch", "step"}  # columns of metrics.csv that are not metrics
 
-# A fork server has imported everything before the first run, and a run shares nothing else with those before it
+# A fork server imports everything once. Apart from the imports, runs share no state.
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 CONTEXT: Any = multiprocessing.get_context(START_METHOD)
 
@@ -27,13 +27,13 @@ Validation = tuple[int, float]  # epoch and value
 
 
 class FitProcess:
-    """Trains in a process of its own. The process saves and stops when it is told to, or when this one has ended.
+    """Trains in a separate process. It saves and stops on `terminate`, or when this process has ended.
 
     Args:
         arguments: Arguments of the command line, `fit` first.
     """
 
-    directory: Path | None = None  # of the run, as soon as it has one
+    directory: Path | None = None  # the run's directory, once it is known
     error: str | None = None  # the user's mistake, if there was one
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class FitProcess:
         sender.close()
 
     def listen(self) -> None:
-        """Wait for the next message of the process: the directory of its run, or the mistake with which it ends."""
+        """Wait for the next message of the process: its run's directory, or the mistake of the user."""
         with suppress(EOFError):
             message = self.pipe.recv()
             if isinstance(message, Path):
@@ -63,9 +63,8 @@ class FitProcess:
         known: set[int] = set()  # steps
         read_at = 0.0
         while True:
-            is_alive = (
-                self.process.is_alive()
-            )  # before it reads, so that it does not miss the last rows
+            # Asked before reading, so that the last rows are not missed.
+            is_alive = self.process.is_alive()
             written_at = self.metrics_written_at()
             if self.directory and written_at > read_at:
                 read_at = written_at
@@ -78,14 +77,14 @@ class FitProcess:
             self.process.join(POLL)
 
     def metrics_written_at(self) -> float:
-        """Return when metrics.csv was last written, 0 if there is none."""
+        """Return the modification time of metrics.csv; 0 if there is none."""
         if not self.directory:
             return 0.0
         path = self.directory / "metrics.csv"
         return path.stat().st_mtime if path.exists() else 0.0
 
     def terminate(self) -> None:
-        """Let the process save and stop, unless it has ended."""
+        """Tell the process to save and stop, unless it has ended."""
         self.process.terminate()
 
     def wait(self) -> None:
@@ -95,13 +94,13 @@ class FitProcess:
         self.listen()
 
     def stop(self) -> None:
-        """Let the process save and stop, and wait for its end."""
+        """Tell the process to save and stop, and wait for its end."""
         self.terminate()
         self.wait()
 
     @property
     def failure(self) -> str | None:
-        """The user's mistake, or the signal that ended the process before it could send one."""
+        """The user's mistake, or a message about the signal that ended the process; None without either."""
         if self.error or self.status >= 0:
             return self.error
         name = signal.Signals(-self.status).name
@@ -140,12 +139,12 @@ def validations(run: Run, metric: str) -> dict[int, Validation]:
 
 
 def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None:
-    """Run the command line in this process; send the directory of the run, and the user's mistake if it ends with one.
+    """Run the command line in this process. Send the run's directory, and a mistake of the user.
 
     Args:
         arguments: Arguments of the command line, `fit` first.
-        pipe: Where to send them.
-        start_method: How to start processes such as the workers of a data loader. It is that of `fit` alone.
+        pipe: Receives the directory and the mistake.
+        start_method: Start method for child processes such as the workers of a data loader, as in a plain `fit`.
     """
     from ..cli import CLI
     from ..engine.start import keep_freed_memory
@@ -158,7 +157,7 @@ def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None
     multiprocessing.set_start_method(start_method, force=True)
     Thread(target=stop_with_parent, daemon=True).start()
     keep_freed_memory()
-    gc.freeze()  # of what is imported nothing becomes garbage, as in engine/start.py
+    gc.freeze()  # imported objects are never freed, as in engine/start.py
     try:
         SendingCLI(arguments)
     except UserError as error:
@@ -169,7 +168,7 @@ def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None
 
 
 def pretend_to_be_main(arguments: Sequence[str]) -> None:
-    """Make this process look like `python src/main.py` with these arguments, for the processes that it starts.
+    """Make this process look like `python src/main.py` with these arguments to its child processes.
 
     Lightning starts the other processes of a run with `sys.argv`. Python's multiprocessing imports the file of
     `__main__` in each worker of a data loader. The command that started this process cannot be imported by its path.

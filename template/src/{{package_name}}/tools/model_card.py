@@ -18,7 +18,7 @@ from ..utils.project import UserError, project_root, shown, write
 from .options import RUN_HELP, add_logs_option, command_parser, mistakes_end_in_a_line
 from .run_files import Run
 
-# The head is for the Hugging Face Hub. No run can know the sentences in italics.
+# The header is for the Hugging Face Hub. The sentences in italics are for the user to replace.
 CARD = """---
 license: {license}
 tags: [pytorch, lightning]
@@ -49,14 +49,14 @@ module = {model}.load_from_checkpoint("best.ckpt")
 ```
 """
 SOFTWARE = {"python": "Python", "torch": "PyTorch", "lightning": "Lightning"}
-# What `license` in pyproject.toml begins with if it is no identifier of SPDX, the list that the Hub takes
+# Beginnings of `license` in pyproject.toml that are no SPDX identifier. The Hub only accepts those.
 OTHER_LICENCES = ("{", "LicenseRef")
 
 Values = dict[str, Any]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     with mistakes_end_in_a_line():
         options = parse(args)
@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
 
 
 def card(run: Path) -> str:
-    """Return the model card of a run; raise UserError if it has not been tested, or has no checkpoint."""
+    """Return the model card of a run. Raise UserError if it has not been tested, or has no checkpoint."""
     record = Run(run).record
     results = test_results(record)
     checkpoint = find_checkpoint(run, "best")
@@ -126,7 +126,7 @@ def test_results(record: Values) -> dict[str, str]:
 
 
 def code_and_data(record: Values, config: Values) -> Values:
-    """Return from which code, command and data a run comes."""
+    """Return commit, command, seed and data of a run."""
     command = ""
     commands = record.get("commands", [])
     if commands:
@@ -145,7 +145,7 @@ def code_and_data(record: Values, config: Values) -> Values:
 
 
 def seed(config: Values) -> str:
-    """Return the seed, empty if there was none. 0 is a seed."""
+    """Return the seed; empty if there was none. 0 is a seed."""
     value = config.get("seed_everything")
     if value is None or value is False:
         return ""
@@ -153,7 +153,7 @@ def seed(config: Values) -> str:
 
 
 def commit(record: Values) -> str:
-    """Return the commit, empty if there is none."""
+    """Return the commit; empty if there is none."""
     git = record.get("git") or {}
     if not git.get("commit"):
         return ""
@@ -163,7 +163,7 @@ def commit(record: Values) -> str:
 
 
 def network(config: Values) -> str:
-    """Return the class of the network, empty if the module has none."""
+    """Return the class of the network; empty if the module has none."""
     net = config["model"].get("init_args", {}).get("net")
     if isinstance(net, dict):
         net = net.get("class_path")
@@ -177,7 +177,7 @@ def digest(path: Path) -> str:
 
 
 def trained(run: Path, record: Values) -> str:
-    """Return when a run was trained, and how long that took."""
+    """Return the date and the duration of the training."""
     day = str(record.get("start", ""))[:10]
     duration = Run(run).duration or 0
     took = timedelta(seconds=int(duration))
@@ -187,7 +187,7 @@ def trained(run: Path, record: Values) -> str:
 
 
 def hardware(record: Values) -> str:
-    """Return the GPUs, or the cores if there are none, as far as the record has them."""
+    """Return the recorded GPUs, or without GPUs the cores; empty if neither is recorded."""
     if record.get("gpus"):
         return ", ".join(record["gpus"])
     if record.get("cores"):
@@ -196,7 +196,7 @@ def hardware(record: Values) -> str:
 
 
 def software(record: Values) -> str:
-    """Return the versions that the record has."""
+    """Return the recorded versions."""
     versions = []
     for key, name in SOFTWARE.items():
         if record.get(key):
@@ -212,7 +212,7 @@ def project_metadata() -> Values:
 
 
 def licence(project: Values) -> str:
-    """Return the licence as the Hub names it."""
+    """Return the licence in the Hub's notation."""
     name = str(project.get("license", "other"))
     if name.startswith(OTHER_LICENCES):
         return "other"

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a mistake in them ends: with one line and a non-zero exit status."""
+"""Options that several commands share, and the handling of mistakes in them."""
 
 import math
 import signal
@@ -17,7 +17,7 @@ RUN_HELP = "<directory|id|name|last>, as --run of the other commands"
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are UserErrors, instead of the usage and exit status 2."""
+    """A parser that raises UserError, instead of printing the usage and exiting with status 2."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (--help says more)")
@@ -29,13 +29,13 @@ def command_parser(command: str, **settings: Any) -> Parser:
 
 
 def add_logs_option(parser: ArgumentParser) -> None:
-    """Add the option that says where the runs are."""
+    """Add the option for the folder of the runs."""
     parser.add_argument(OPTION, dest="logs", metavar="FOLDER", help=OPTION_HELP)
 
 
 @contextmanager
 def mistakes_end_in_a_line() -> Iterator[None]:
-    """End the program with one line after a mistake of the user, and with status 130 after Ctrl-C."""
+    """Exit with one line and status 1 after a mistake of the user, and with status 130 after Ctrl-C."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -50,14 +50,14 @@ def stop_like_ctrl_c() -> None:
 
 
 def count(text: str) -> int:
-    """Return a whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text or 'an empty text'} is no whole number of at least 1")
     return int(text)
 
 
 def tolerance(text: str) -> float:
-    """Return a number of at least 0."""
+    """Parse a number of at least 0."""
     try:
         number = float(text)
     except ValueError:
@@ -68,7 +68,7 @@ def tolerance(text: str) -> float:
 
 
 def svg_file(text: str) -> Path:
-    """Return the path of a picture, which is always written as SVG."""
+    """Parse the path of an SVG file. Other suffixes are refused, because the picture is always SVG."""
     path = Path(text)
     if path.suffix.lower() not in (".svg", ""):
         svg = path.with_suffix(".svg")

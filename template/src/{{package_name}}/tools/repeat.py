@@ -19,7 +19,7 @@ Options = list[str]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     stop_like_ctrl_c()
     repeats: list[Options] = []
@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def new_parser() -> Parser:
-    """Return the parser of the options that are not those of `fit`."""
+    """Return the parser of the command's own options, without those of `fit`."""
     parser = command_parser("repeat", usage=USAGE, description=__doc__)
     parser.add_argument("--seeds", metavar="1..5", help="seeds of the runs, or a list such as 3,7")
     parser.add_argument(
@@ -83,7 +83,12 @@ def numbers(text: str) -> list[int]:
 
 
 def fit(arguments: Sequence[str]) -> None:
-    """Train in a process of its own; raise UserError if that ends with one, and end as it does if it fails."""
+    """Train in a separate process.
+
+    Raises:
+        UserError: The process ended with a mistake of the user.
+        SystemExit: The process failed otherwise. The exit status is the same.
+    """
     process = FitProcess(["fit", *arguments])
     try:
         process.wait()

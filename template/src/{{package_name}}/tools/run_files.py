@@ -1,4 +1,4 @@
-"""Reads the files of a run's directory, for all commands that need what a run has recorded."""
+"""Reads the files of a run's directory, for all commands that use the records of runs."""
 
 import csv
 import json
@@ -15,16 +15,16 @@ from filelock import FileLock
 
 VERBS = ("fit", "validate", "test", "predict")
 COLUMNS = ("name", "id", "status", "duration", "epochs", "steps", "commit")
-NEED_NO_VALUES = ("id", "name", "status")  # keys that every run has, without reading all its files
+NEED_NO_VALUES = ("id", "name", "status")  # keys that do not need all files of a run
 
-# What run.json holds if it is not damaged
+# Types of values in a run.json that is not damaged
 KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}
-# Keys of run.json that say nothing about where a run comes from
+# Keys of run.json that are no provenance
 NOT_ORIGIN = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}
 
-# Errors of a lock that another process holds, and of a file system without locks
+# Errors if another process holds a lock, or the file system has no locks
 LOCK_ERRORS = (OSError, NotImplementedError)
-# Errors of a file that is missing or damaged
+# Errors of missing or damaged files
 FILE_ERRORS = (AttributeError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError, csv.Error)
 # The loader in C is several times faster, but not every installation has it
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,13 +33,13 @@ Values = dict[str, Any]
 
 
 class Run:
-    """A run by its directory, `logs/<name>/<run id>`. Files that are missing or damaged count as empty."""
+    """A run in a directory `logs/<name>/<run id>`. Missing or damaged files count as empty."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def file(self, name: str) -> Path:
-        """Return the path of a file in its directory."""
+        """Return the path of a file in the run's directory."""
         return self.directory / name
 
     @property
@@ -73,10 +73,10 @@ class Run:
 
     @property
     def is_training(self) -> bool:
-        """Whether a process may be training there. It has a lock, and removes it when it ends."""
+        """Whether a process may be training in the run. It holds a lock file, and deletes it at its end."""
         lock = self.file(".lock")
         if not lock.exists():
-            return False  # it could not write its status, for instance on a full disk
+            return False  # the process has ended, even if it could not write its status
         try:
             with FileLock(lock, timeout=0, fallback_to_soft=False):
                 return False
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def plain_config(self) -> Values:
-        """The content of config.yaml, with the keys of the command line: they have no `.init_args`."""
+        """The content of config.yaml with keys as on the command line, without `.init_args`."""
         plain = {}
         for key, value in self.config.items():
             plain[key.replace(".init_args", "")] = value
@@ -101,7 +101,7 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, without cells that hold no finite number."""
+        """The rows of metrics.csv, with only the cells that are finite numbers."""
         with suppress(*FILE_ERRORS):
             lines = self.file("metrics.csv").read_text(encoding="utf-8").splitlines()
             return [finite(row) for row in csv.DictReader(lines)]
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def monitor(self) -> str:
-        """The metric that decides which checkpoint is best, empty if none does."""
+        """The metric that decides which checkpoint is best; empty if there is none."""
         return str(self.config.get("checkpoint.monitor") or "")
 
     @cached_property
@@ -132,7 +132,10 @@ class Run:
 
     @property
     def duration(self) -> float | None:
-        """Seconds that its fit commands took. A fit without an end lasted until metrics.csv was last written."""
+        """Total seconds of the run's fit commands.
+
+        If the last one has no end, it counts up to the last write of metrics.csv.
+        """
         fits = []
         for command in self.record.get("commands", []):
             if sub_command(command["command"]) == "fit":
@@ -149,7 +152,7 @@ class Run:
         return sum(known)
 
     def seconds(self, command: Values, is_last: bool) -> float | None:
-        """Return the seconds that a command took, None if it has no end."""
+        """Return the duration of a command in seconds; None if its end is unknown."""
         start = datetime.fromisoformat(command["start"])
         if command["end"]:
             end = datetime.fromisoformat(command["end"])
@@ -162,13 +165,13 @@ class Run:
         return max(duration.total_seconds(), 0.0)
 
     def has(self, key: str) -> bool:
-        """Return whether it has a value of this key. It reads no more files than necessary."""
+        """Return whether the run has a value for a key. It reads no more files than necessary."""
         if key in NEED_NO_VALUES:
             return True
         return key in self.values
 
     def value(self, key: str) -> Any:
-        """Return the value of a key, None if it has none. It reads no more files than necessary."""
+        """Return the value of a key; None if there is none. It reads no more files than necessary."""
         if key == "id":
             return self.directory.name
         if key == "name":
@@ -179,7 +182,7 @@ class Run:
 
     @cached_property
     def values(self) -> Values:
-        """Everything that runs can be filtered and sorted by: columns of the list, metrics, and keys of both files."""
+        """All values for filters and sorting: columns of the list, metrics, and keys of config.yaml and run.json."""
         values = self.plain_config | self.config
         values |= flat(self.record)
         values |= self.last
@@ -205,7 +208,7 @@ class Run:
 
     @property
     def origin(self) -> Values:
-        """Where it comes from: command, code, data, packages, hardware and so on."""
+        """The provenance of the run: command, code, data, packages, hardware and so on."""
         origin: Values = {"command": None, "code.patch": None}
         commands = self.record.get("commands", [])
         if commands:
@@ -221,7 +224,7 @@ class Run:
 
     @property
     def summary(self) -> Values:
-        """All of it, as JSON can hold it: infinity and dates become text."""
+        """All data of the run as JSON values. Infinity and dates become text."""
         summary: Values = {"directory": str(self.directory)}
         for name in COLUMNS:
             summary[name] = self.values[name]
@@ -269,7 +272,7 @@ def flat(value: Any, path: str = "") -> Values:
 
 
 def finite(row: Values) -> dict[str, float]:
-    """Return the cells of a row that hold a finite number."""
+    """Return the cells of a row that are finite numbers."""
     found = {}
     for name, cell in row.items():
         value = number(cell)
@@ -279,7 +282,7 @@ def finite(row: Values) -> dict[str, float]:
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, None if it is none."""
+    """Return a value as a float; None if it is not a finite number."""
     with suppress(TypeError, ValueError):
         if math.isfinite(float(value)):
             return float(value)
@@ -287,7 +290,7 @@ def number(value: Any) -> float | None:
 
 
 def one_more(value: Any) -> int | None:
-    """Return how many epochs or steps there are, from the number of the last one."""
+    """Return the count of epochs or steps from the index of the last one; None without an index."""
     last = number(value)
     if last is None:
         return None
@@ -295,14 +298,14 @@ def one_more(value: Any) -> int | None:
 
 
 def text(value: Any) -> str:
-    """Return a value as the user would write it: text as it is, everything else as in YAML."""
+    """Return a value as the user would write it: text unchanged, everything else as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def matches(value: Any, wanted: str) -> bool:
-    """Return whether a value is what the user wrote. Numbers may be written differently: 0.01 is 1e-2."""
+    """Return whether a value equals the user's text. Numbers are compared by value: 1e-2 matches 0.01."""
     if text(value) == wanted:
         return True
     wanted_number = number(wanted)

@@ -1,4 +1,4 @@
-"""Pictures for the report of a test: a confusion matrix, and images with their classes. The background is white."""
+"""Draws pictures for the report of a test: a confusion matrix, and images with their classes, on white."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SMALLEST_TEXT = 8
 LONGEST_LABEL = 160  # pixels
 MARGIN = 12
 TITLE = 36  # pixels for "true" or "predicted" and the space around it
-DARK = 0.6  # the shade from which white text is easier to read than black text
+DARK = 0.6  # above this shade, white text is easier to read than black text
 
 COLUMNS = 5  # images in a row
 TILE = 128  # pixels of an image's side
@@ -85,8 +85,8 @@ class Layout:
 def draw_confusion(matrix: Tensor, names: Sequence[str]) -> Picture:
     """Draw a confusion matrix.
 
-    Blue is right, red is wrong. The larger its share of the row, the darker is a cell. The shade is the root of the
-    share, so that rare mistakes are visible. Numbers and names are left out where they do not fit.
+    Blue is right, red is wrong. A darker cell has a larger share of its row. The shade is the square root of the
+    share, so that rare mistakes are visible. Numbers and names are left out if they do not fit.
 
     Args:
         matrix: How often each class (row) was predicted as each class (column), int64 (K, K).
@@ -191,7 +191,7 @@ def draw_numbers(picture: Picture, layout: Layout, matrix: Tensor, shades: Tenso
 
 
 def largest_size(text: str, width: int) -> int | None:
-    """Return the largest size in which a text is less wide than a number of pixels, None if there is none."""
+    """Return the largest font size in which a text is narrower than `width` pixels; None if there is none."""
     for size in range(LARGEST_TEXT, SMALLEST_TEXT - 1, -1):
         if font(size).getlength(text) < width:
             return size
@@ -233,7 +233,7 @@ def draw_caption(draw: ImageDraw.ImageDraw, corner: Point, text: str, color: Col
 
 
 def as_tile(image: Tensor) -> Picture:
-    """Return an image in the size of a tile. A small one becomes a multiple of its size, so that pixels stay sharp."""
+    """Resize an image to a tile. A small image is scaled by a whole number, so that its pixels stay sharp."""
     pixels = image.permute(1, 2, 0).squeeze(2).numpy()
     tile = Image.fromarray(pixels)
     times = TILE // max(tile.size)
@@ -244,12 +244,12 @@ def as_tile(image: Tensor) -> Picture:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return Pillow's own font, which every machine has, in a size of pixels."""
+    """Return Pillow's built-in font, because every machine has it. `size` is in pixels."""
     return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
 
 def drawable(names: Sequence[str]) -> list[str]:
-    """Return the names of classes. Where the font lacks a letter, such as a Chinese one, it is the class's number."""
+    """Return the names of classes. A name with letters that the font lacks, such as Chinese, becomes the number."""
     found = []
     for index, name in enumerate(names):
         if all(has_letter(letter) for letter in name):
@@ -261,14 +261,14 @@ def drawable(names: Sequence[str]) -> list[str]:
 
 @cache
 def has_letter(letter: str) -> bool:
-    """Return whether the font has a letter. It draws the same box for all that it lacks."""
+    """Return whether the font has a letter. It draws the same box for all missing letters."""
     box = font(LARGEST_TEXT).getmask(NO_LETTER)
     drawn = font(LARGEST_TEXT).getmask(letter)
     return bytes(drawn) != bytes(box)
 
 
 def clipped(text: str, size: int, width: int) -> str:
-    """Return a text, or as much of its beginning as fits into a width of pixels."""
+    """Return a text, shortened with "…" if it is wider than `width` pixels."""
     if font(size).getlength(text) <= width:
         return text
     while font(size).getlength(text + "…") > width:

@@ -1,4 +1,4 @@
-"""The samples that were classified most wrongly."""
+"""Finds the misclassified samples whose true class has the lowest probability."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,18 +11,18 @@ CHANNELS = (1, 3)  # of an image that can be drawn
 
 
 class Wrong(NamedTuple):
-    """A sample that was classified wrongly."""
+    """A misclassified sample."""
 
     id: int  # position in the test set
     true: int
     predicted: int
-    p_true: float  # probability of its class
+    p_true: float  # probability of the true class
     p_predicted: float
     image: Tensor | None  # uint8 (C, H, W)
 
 
 def most_wrong(found: Iterable[Wrong]) -> list[Wrong]:
-    """Return the samples whose class has the least probability, the least first; equals in the test set's order."""
+    """Return the samples whose true class has the lowest probability, lowest first. Ties keep the test set's order."""
     in_order = sorted(found, key=lambda sample: (sample.p_true, sample.id))
     return in_order[:WORST]
 
@@ -71,10 +71,10 @@ def is_images(inputs: Any) -> bool:
 
 
 def pixels(images: Tensor, data: Any) -> list[Tensor]:
-    """Return images, floating point (N, C, H, W), each as uint8, as they were before the data module normalised them.
+    """Undo the normalisation of images, floating point (N, C, H, W). Return each as uint8 (C, H, W).
 
-    The data module has their `mean` and `std`, as numbers or one for each channel. Without these, each image gets the
-    full range from 0 to 255.
+    `mean` and `std` of the data module are numbers, or one number for each channel. Without them, each image is
+    scaled to the full range from 0 to 255.
     """
     images = images.float().cpu()
     mean = getattr(data, "mean", None)
@@ -85,11 +85,12 @@ def pixels(images: Tensor, data: Any) -> list[Tensor]:
         images = images * per_channel(std) + per_channel(mean)
     scaled = images.clamp(0, 1) * 255
     rounded = scaled.round().byte()
-    return [image.clone() for image in rounded]  # a view would keep its whole batch in memory
+    # Cloned, because a view would keep the whole batch in memory.
+    return [image.clone() for image in rounded]
 
 
 def full_range(images: Tensor) -> Tensor:
-    """Return images with their smallest number at 0, and their largest at 1."""
+    """Scale each image so that its smallest value is 0, and its largest is 1."""
     low = images.amin((1, 2, 3), keepdim=True)
     high = images.amax((1, 2, 3), keepdim=True)
     width = (high - low).clamp(min=1e-12)
@@ -97,6 +98,6 @@ def full_range(images: Tensor) -> Tensor:
 
 
 def per_channel(value: Any) -> Tensor:
-    """Return a number, or one for each channel, in a shape that fits images."""
+    """Return a number, or one number for each channel, as float32 of shape (C, 1, 1), with C = 1 for one number."""
     values = torch.as_tensor(value, dtype=torch.float32)
     return values.cpu().view(-1, 1, 1)

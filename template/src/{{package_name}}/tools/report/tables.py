@@ -1,4 +1,4 @@
-"""The tables of a test's report."""
+"""Makes the tables of a test's report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def wrong_rows(worst: Sequence[Wrong], names: Sequence[str], known: dict[str, An
     Args:
         worst: The samples.
         names: Names of the classes.
-        known: Columns that the dataset has about these samples, such as their files.
+        known: The dataset's columns about these samples, such as their files.
     """
     known_columns, _ = prediction_columns(known, len(worst))
     columns = {

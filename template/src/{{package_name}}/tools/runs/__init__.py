@@ -1,4 +1,4 @@
 """The runs below logs/: list, compare, summarize, plot and reproduce them.
 
-command.py has the options, select.py chooses runs, and each command has a file of its name. tables.py prints tables.
+command.py has the options. Each command has a file of its name. select.py chooses runs, and tables.py prints tables.
 """

@@ -1,4 +1,4 @@
-"""The options of `python -m <package>.runs`, and which function each of its commands calls."""
+"""The options of `python -m <package>.runs`, and the function for each of its commands."""
 
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
@@ -50,7 +50,7 @@ HELP = ("-h", "--help")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     with mistakes_end_in_a_line():
         project_root()  # loads .env
         if args is None:
@@ -61,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Return the options; `function` among them is that of the command."""
+    """Return the parsed options. Their `function` runs the command."""
     parser = command_parser(
         "runs",
         description=DESCRIPTION,
@@ -85,9 +85,9 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 
 def complete(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `list` if there is no command, and with `--sort=-KEY` for `--sort -KEY`.
+    """Insert the command `list` if none is given, and write `--sort -KEY` as `--sort=-KEY`.
 
-    Without that, argparse would take -KEY for an option.
+    Otherwise argparse would take -KEY for an option.
     """
     words = list(arguments)
     first = words[0] if words else ""

@@ -1,4 +1,4 @@
-"""`runs diff`: what differs between two runs."""
+"""`runs diff`: the differences between two runs."""
 
 from argparse import Namespace
 
@@ -8,7 +8,7 @@ from .tables import different, show, side_by_side
 
 
 def diff_runs(options: Namespace) -> None:
-    """Print what differs in configuration and origin of two runs, and all their metrics."""
+    """Print the differences in configuration and origin of two runs, and all their metrics."""
     one = find(options.one, options.logs)
     other = find(options.other, options.logs)
     names = [shown(one.directory), shown(other.directory)]

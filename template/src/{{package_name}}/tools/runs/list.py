@@ -1,4 +1,4 @@
-"""`runs list`: a table of runs, or all about them as JSON."""
+"""`runs list`: a table of runs, or all their data as JSON."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ LAST = "commit"
 
 
 def list_runs(options: Namespace) -> None:
-    """Print the runs as a table or as JSON. On a terminal, the table has the first 100 unless --limit is given."""
+    """Print the runs as a table or as JSON. On a terminal, the table ends after 100 runs unless --limit is given."""
     if options.json:
         summaries = [run.summary for run in select(options, options.metric)]
         print(json.dumps(summaries, indent=2, ensure_ascii=False))
@@ -51,7 +51,7 @@ def cells(run: Run, columns: Sequence[str]) -> list[str]:
 
 
 def metric_columns(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
-    """Return the columns of the monitored metrics and of others, each with its best value, if a run has one."""
+    """Return the columns of monitored and requested metrics, best and last value, that at least one run has."""
     columns = []
     monitored = [run.monitor for run in runs if run.monitor]
     for metric in unique([*monitored, *metrics]):

@@ -1,4 +1,4 @@
-"""`runs plot`: curves and dots of runs, as an SVG file, which every browser shows."""
+"""`runs plot`: curves or dots of runs, as an SVG file."""
 
 import math
 from argparse import Namespace
@@ -16,10 +16,10 @@ Point = tuple[float, float]
 Series = dict[str, list[Point]]
 Runs = Sequence[Run]
 
-CURVES = ("step", "epoch")  # what a curve can be drawn over
+CURVES = ("step", "epoch")  # x axes of curves; other keys give dots
 GREY = "#555"
 LIGHT_GREY = "#8885"
-COLORS = (  # Paul Tol's palette, which colour-blind people can tell apart
+COLORS = (  # Paul Tol's palette, because colour-blind people can tell its colours apart
     "#4477aa",
     "#ee6677",
     "#228833",
@@ -46,11 +46,11 @@ STYLE = {
     "colors": COLORS,
 }
 DARK = "inline:@media (prefers-color-scheme: dark) { text { fill: #ccc !important } }"
-WIDE = 50  # the ratio of the largest to the smallest x above which their axis is logarithmic
+WIDE = 50  # ratio of the largest to the smallest x; above it, the axis is logarithmic
 
 
 def plot_runs(options: Namespace) -> None:
-    """Write a picture of metrics: a curve for each run, or, over a key of the runs, a dot for each."""
+    """Plot metrics: a curve for each run over steps or epochs, or a dot for each run over a key."""
     runs = select(options, [*options.metric, options.x])
     metrics = list(dict.fromkeys(options.metric))
     if not metrics:
@@ -61,7 +61,7 @@ def plot_runs(options: Namespace) -> None:
 
 
 def draw(runs: Runs, metrics: Sequence[str], x: str, path: Path) -> None:
-    """Write a picture of metrics: a curve for each run over steps or epochs, or its best values as dots over a key."""
+    """Write a picture: curves of metrics over steps or epochs, or dots of best values over a key."""
     series = all_series(runs, metrics, x)
     chart = new_chart(series, metrics, x)
     logarithmic = x not in CURVES and use_logarithm(chart, series)
@@ -73,7 +73,7 @@ def draw(runs: Runs, metrics: Sequence[str], x: str, path: Path) -> None:
 
 
 def all_series(runs: Runs, metrics: Sequence[str], x: str) -> Series:
-    """Return the points of all curves or dots, by the name that the legend has for them."""
+    """Return the points of all curves or dots, by their name in the legend."""
     series: Series = {}
     for metric in metrics:
         if x in CURVES:
@@ -91,7 +91,7 @@ def all_series(runs: Runs, metrics: Sequence[str], x: str) -> Series:
 
 def new_chart(series: Series, metrics: Sequence[str], x: str) -> Any:
     """Return a chart without points."""
-    # only here, because a list needs no pictures
+    # Imported only here, because the other commands draw nothing.
     import pygal
     from pygal.style import Style
 
@@ -102,8 +102,8 @@ def new_chart(series: Series, metrics: Sequence[str], x: str) -> Any:
     return pygal.XY(
         style=Style(**STYLE),
         css=["file://style.css", "file://graph.css", DARK],
-        js=[],  # a script would be loaded from another host
-        no_prefix=True,  # a random prefix would make the file different each time
+        js=[],  # because a script would be loaded from another host
+        no_prefix=True,  # because a random prefix would change the file each time
         height=height,
         x_title=x,
         y_title=", ".join(metrics),
@@ -118,7 +118,7 @@ def new_chart(series: Series, metrics: Sequence[str], x: str) -> Any:
 
 
 def use_logarithm(chart: Any, series: Series) -> bool:
-    """Label the x axis as a logarithmic one if its numbers are far apart; return whether they are."""
+    """Make the x axis logarithmic if its numbers are far apart. Return whether they are."""
     numbers = [first for points in series.values() for first, _ in points]
     low = min(numbers)
     high = max(numbers)
@@ -131,7 +131,7 @@ def use_logarithm(chart: Any, series: Series) -> bool:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return the numbers 1, 2 and 5, times powers of ten, from a lowest to a highest one."""
+    """Return 1, 2 and 5 times powers of ten, from `low` to `high`."""
     first = math.floor(math.log10(low))
     last = math.ceil(math.log10(high))
     found = []
@@ -144,7 +144,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def run_curves(runs: Runs, metric: str, x: str) -> Series:
-    """Return the values of a metric over steps or epochs, by the run's name and the values that only it has."""
+    """Return the values of a metric over steps or epochs, by the run's name in the legend."""
     keys = varied(runs)
     names = Counter(run.name for run in runs)
     series: Series = {}
@@ -157,7 +157,7 @@ def run_curves(runs: Runs, metric: str, x: str) -> Series:
 
 
 def curve_name(run: Run, keys: Sequence[str], names: Counter[str], taken: Series) -> str:
-    """Return a run's name in the legend: its own name if it is the only run of it, with what tells it apart if not."""
+    """Return a run's name in the legend. If several runs share it, add the values that tell the run apart."""
     name = run.name
     if names[name] > 1:
         own = own_values(run, keys)
@@ -171,7 +171,7 @@ def curve_name(run: Run, keys: Sequence[str], names: Counter[str], taken: Series
 
 
 def own_values(run: Run, keys: Sequence[str]) -> str:
-    """Return a run's values of the keys in which the runs differ; its id if there are no such keys, or many."""
+    """Return a run's values of one or two keys in which the runs differ; its id for any other number of keys."""
     if not 0 < len(keys) < 3:
         return run.directory.name
     own = []
@@ -184,7 +184,7 @@ def own_values(run: Run, keys: Sequence[str]) -> str:
 
 
 def run_dots(runs: Runs, metric: str, x: str) -> Series:
-    """Return the best value of a metric of each run over its number for a key, by the run's name."""
+    """Return the best value of a metric for each run over a numeric key, by the run's name."""
     series: Series = {}
     for run in reversed(runs):
         at = number(run.values.get(x))

@@ -18,13 +18,13 @@ from ..run_files import Run, sub_command, text
 from .select import find
 from .tables import different, distance, show
 
-MASK = "***"  # stands in a record for what may be a secret
+MASK = "***"  # replaces a possible secret in a record
 
 
 def reproduce_run(options: Namespace) -> None:
-    """Train a run again and print how its metrics compare; raise UserError if one differs too much."""
+    """Train a run again and print how its metrics compare. Raise UserError if one differs too much."""
     run = find(options.run, options.logs)
-    stop_like_ctrl_c()  # the worktree has to be removed
+    stop_like_ctrl_c()  # so that SIGTERM also removes the worktree
     with reproduced(run, options.into, options.keep) as again:
         outside = print_metrics(run, again, options.tolerance)
         if outside:
@@ -35,7 +35,7 @@ def reproduce_run(options: Namespace) -> None:
 
 
 def print_metrics(run: Run, again: Run, tolerance: float) -> int:
-    """Print each metric of a run and of its repetition; return how many differ by more than the tolerance."""
+    """Print each metric of a run and of its repetition. Return how many differ by more than the tolerance."""
     outside = 0
     for name, expected in run.metrics.items():
         found = again.metrics.get(name)
@@ -54,12 +54,12 @@ def print_metrics(run: Run, again: Run, tolerance: float) -> int:
 def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
     """Train a finished run again in a git worktree, and yield the new run.
 
-    It trains with config.yaml, which has the settings of configs/local.yaml, and those of a resumed run. So it does not
-    matter where the command was given. `validate` and `test` are repeated too, because they add metrics.
+    It trains with config.yaml, because that includes the settings of configs/local.yaml, and those of a resumed run.
+    So the working directory of the command does not matter. `validate` and `test` are repeated for their metrics.
 
     Args:
         run: The run to repeat.
-        into: A new folder for the worktree. If None, it is a temporary one.
+        into: A new folder for the worktree; None for a temporary one.
         keep: Whether to keep the worktree.
 
     Raises:
@@ -84,12 +84,12 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
             call(project, "validate", "--run", str(newest))
         repeated = Run(newest).metrics
         if run.metrics.keys() - repeated.keys():
-            call(project, "test", "--run", str(newest))  # it was tested, by itself or after fit
+            call(project, "test", "--run", str(newest))  # the run was tested, alone or after fit
         yield Run(newest)
 
 
 def start_checkpoint(command: str) -> list[str]:
-    """Return `--ckpt_path` with an absolute path if a fit began with a checkpoint, else nothing."""
+    """Return `--ckpt_path` with an absolute path if a fit began with a checkpoint; otherwise an empty list."""
     if MASK in command:
         raise UserError(f"its command has a secret, which was not recorded: {command}")
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
@@ -105,7 +105,7 @@ def start_checkpoint(command: str) -> list[str]:
 
 @contextmanager
 def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
-    """Check out a run's code, and yield the project's root there. If that fails, nothing stays behind."""
+    """Check out a run's code in a git worktree, and yield the project's root there. Clean up after a failure."""
     root = project_root()
     commit = recorded_commit(run)
     if into and into.exists():
@@ -129,7 +129,7 @@ def worktree(run: Run, into: Path | None, keep: bool) -> Iterator[Path]:
 
 
 def worktree_folder(root: Path, into: Path | None) -> Path:
-    """Return the folder of a worktree: a given one, or a new one for temporary files."""
+    """Return the folder of a worktree: `into`, or a new temporary folder."""
     if into:
         return into.absolute()
     return Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
@@ -148,7 +148,7 @@ def recorded_commit(run: Run) -> str:
 
 
 def apply_patch(run: Run, folder: Path, prefix: str) -> None:
-    """Apply the changes that a run's code had since its commit."""
+    """Apply the changes of a run's code since its commit."""
     patch = run.directory / "code.patch"
     if not patch.stat().st_size:
         return
@@ -161,7 +161,7 @@ def apply_patch(run: Run, folder: Path, prefix: str) -> None:
 
 
 def link_data(root: Path, project: Path) -> None:
-    """Link the datasets, which are not in git, into a worktree of the project."""
+    """Link the datasets into a worktree of the project, because they are not in git."""
     for path in (root / "data").glob("*"):
         link = project / "data" / path.name
         if not link.exists():
@@ -175,7 +175,7 @@ def remove_worktree(root: Path, folder: Path) -> None:
 
 
 def git(folder: Path, problem: str, *arguments: str) -> str:
-    """Return the output of git; if it fails, raise UserError with the problem and git's own words."""
+    """Return the output of git. If git fails, raise UserError with the problem and git's message."""
     done = run_git(folder, *arguments)
     if done.returncode:
         raise UserError(f"{problem} ({complaint(done)})")
@@ -183,7 +183,7 @@ def git(folder: Path, problem: str, *arguments: str) -> str:
 
 
 def call(project: Path, *arguments: str) -> None:
-    """Run a command of the worktree. src/main.py imports the package beside it, even if another one is installed."""
+    """Run a command in the worktree. Its src/main.py imports the package beside it, not an installed one."""
     words = shlex.join(arguments)
     print(f"In {project}: python src/main.py {words}", file=sys.stderr)
     script = str(project / "src" / "main.py")
@@ -192,7 +192,7 @@ def call(project: Path, *arguments: str) -> None:
     try:
         status = process.wait()
     except KeyboardInterrupt:
-        process.terminate()  # Ctrl-C reaches it only if the terminal started both
+        process.terminate()  # because SIGTERM, unlike Ctrl-C, reaches only this process
         process.wait()
         raise
     if status:

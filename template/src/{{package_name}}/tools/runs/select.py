@@ -1,4 +1,4 @@
-"""Chooses runs: all that meet the options `--filter`, `--name`, `--status`, `--sort` and `--limit`, or a single one."""
+"""Chooses runs: by `--filter`, `--name`, `--status`, `--sort` and `--limit`, or a single run."""
 
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from ...utils.project import UserError
 from ..run_files import Run, matches
 from .tables import rank
 
-RUN_FILES = ("config.yaml", "run.json")  # a folder that has one of them is a run
+RUN_FILES = ("config.yaml", "run.json")  # a folder with one of them is a run
 
 
 class Condition(NamedTuple):
@@ -29,9 +29,9 @@ class Condition(NamedTuple):
 
 
 def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
-    """Return the runs that meet all conditions, in order; raise UserError if no run has one of the keys.
+    """Return the runs that meet all conditions, sorted. Raise UserError if no run has one of the keys.
 
-    A run reads a file only when a condition or the order needs it. So the newest of thousands are listed at once.
+    Files are read only when a condition or the order needs them, so that the newest of thousands are listed at once.
     """
     conditions = [condition(text) for text in options.filter]
     order = options.sort.removeprefix("-")
@@ -45,14 +45,14 @@ def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
     check_keys([order, *keys, *conditional], named or runs, runs)
 
     chosen = meeting(named, conditions)
-    if order == "id" and downwards:  # as they come
+    if order == "id" and downwards:  # already in this order
         return list(islice(chosen, options.limit))
     ordered = in_order(chosen, order, downwards)
     return ordered[: options.limit]
 
 
 def condition(text: str) -> Condition:
-    """Return the condition of `--filter`."""
+    """Parse a condition of `--filter`."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         example = "data.batch_size=64"
@@ -61,7 +61,7 @@ def condition(text: str) -> Condition:
 
 
 def meeting(runs: Iterable[Run], conditions: Sequence[Condition]) -> Iterator[Run]:
-    """Yield the runs that meet all conditions, one by one, because the caller may need only a few."""
+    """Yield the runs that meet all conditions. It is lazy, because the caller may need only a few."""
     for run in runs:
         if all(condition.is_met(run) for condition in conditions):
             yield run
@@ -78,7 +78,7 @@ def all_runs(logs: Path) -> list[Run]:
 
 
 def in_order(runs: Iterable[Run], key: str, downwards: bool) -> list[Run]:
-    """Return the runs sorted by a key; those without a value come last."""
+    """Return the runs sorted by a key. Runs without a value come last."""
     sortable = []
     others = []
     for run in runs:
@@ -95,7 +95,7 @@ def in_order(runs: Iterable[Run], key: str, downwards: bool) -> list[Run]:
 
 
 def check_keys(keys: Iterable[str], first: Sequence[Run], runs: Sequence[Run]) -> None:
-    """Raise UserError if there are runs, and none has one of the keys. It reads the files of the first runs first."""
+    """Raise UserError if a key is in none of the runs. The runs in `first` are searched first."""
     if not runs:
         return
     for key in keys:
@@ -119,5 +119,5 @@ def find(wanted: str, logs: Path) -> Run:
     """Return the run that an argument names; raise UserError if there is none."""
     try:
         return Run(find_run(wanted, logs))
-    except UserError as error:  # the message is about --run, but this command has an argument
+    except UserError as error:  # the message names --run, but this command has an argument
         raise UserError(str(error).replace(" with --run ", ": ")) from None

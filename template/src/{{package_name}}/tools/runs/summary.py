@@ -1,4 +1,4 @@
-"""`runs summary`: mean, standard deviation and confidence interval of runs that differ in their seed or fold alone."""
+"""`runs summary`: mean, standard deviation and confidence interval of runs that differ only in seed or fold."""
 
 import math
 from argparse import Namespace
@@ -20,16 +20,15 @@ STUDENT = (
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-NORMAL = (
-    1.960  # the quantile of the normal distribution, which is close to Student's with more degrees
-)
+# The same quantile of the normal distribution, which is close to Student's with more degrees of freedom
+NORMAL = 1.960
 
 
 Config = dict[str, Any]
 
 
 class Group:
-    """Runs of one experiment: of each seed and fold the newest."""
+    """Runs of one experiment: the newest run of each seed and fold."""
 
     def __init__(self, label: str, runs: Iterable[Run]) -> None:
         self.label = label
@@ -41,7 +40,7 @@ class Group:
         self.runs = list(newest.values())
 
     def summary(self, metric: str) -> str:
-        """Return the mean of a metric ± the standard deviation, and the 95 % confidence interval of the mean."""
+        """Return a metric as text: mean ± standard deviation, and the 95 % confidence interval of the mean."""
         values = self.values(metric)
         if not values:
             return "-"
@@ -62,7 +61,7 @@ class Group:
         return f"{spread} ({interval})"
 
     def values(self, metric: str) -> list[float]:
-        """Return the values of a metric in the runs that have a number for it."""
+        """Return the values of a metric in all runs where it is a number."""
         values = [run.values.get(metric) for run in self.runs]
         return [value for value in values if isinstance(value, int | float)]
 
@@ -105,7 +104,7 @@ def usual_metrics(runs: Iterable[Run]) -> list[str]:
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:
-    """Return the experiments: runs of one name whose configurations differ in their seed and fold alone."""
+    """Return the experiments: runs of one name whose configurations differ only in seed and fold."""
     names: dict[str, list[Run]] = {}
     for run in runs:
         names.setdefault(run.name, []).append(run)
@@ -123,7 +122,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 
 def label(run: Run, keys: Sequence[str]) -> str:
-    """Return a run's name, with its values of the keys that tell experiments of this name apart."""
+    """Return a run's name, with the values of the keys that tell experiments of this name apart."""
     own = []
     for key in keys:
         value = text(run.values.get(key))
@@ -134,7 +133,7 @@ def label(run: Run, keys: Sequence[str]) -> str:
 
 
 def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]:
-    """Return the keys of config.yaml, as on the command line, that are not the same in all runs."""
+    """Return the keys of config.yaml, as on the command line, whose values differ between runs."""
     configs = [run.plain_config for run in runs]
     keys: dict[str, None] = {}
     for config in configs:
@@ -150,7 +149,7 @@ def differs(key: str, configs: Sequence[Config]) -> bool:
 
 
 def decimals(deviation: float) -> int:
-    """Return with how many decimals a standard deviation has two significant digits."""
+    """Return the number of decimals that shows two significant digits of a standard deviation."""
     if not deviation:
         return 4
     exponent = math.floor(math.log10(deviation))
@@ -158,7 +157,7 @@ def decimals(deviation: float) -> int:
 
 
 def student(freedom: int) -> float:
-    """Return the t with 95 % of Student's distribution, of so many degrees of freedom, between -t and t."""
+    """Return the 97.5 % quantile of Student's t distribution with `freedom` degrees of freedom."""
     if freedom <= len(STUDENT):
         return STUDENT[freedom - 1]
     return NORMAL

@@ -1,4 +1,4 @@
-"""Tables of runs, in a terminal, in Markdown and in LaTeX."""
+"""Formats tables of runs for a terminal, as Markdown and as LaTeX."""
 
 import math
 import sys
@@ -29,7 +29,7 @@ LATEX_ESCAPES = {
 
 
 def show(columns: Row, rows: Sequence[Row], fold: bool = True) -> None:
-    """Print a table. On a terminal, `fold` breaks the text of its cells so that a row fits."""
+    """Print a table. On a terminal, `fold` wraps the text of its cells so that rows fit."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(printable(column), overflow="fold")
@@ -91,7 +91,7 @@ def different(one: Values, other: Values) -> list[list[str]]:
 
 
 def side_by_side(key: str, *values: Values) -> list[str]:
-    """Return a row of a key and its value in each dictionary."""
+    """Return a row with a key and its value in each dictionary; "-" where it is missing."""
     row = [key]
     for dictionary in values:
         if key in dictionary:
@@ -102,7 +102,7 @@ def side_by_side(key: str, *values: Values) -> list[str]:
 
 
 def distance(one: Any, other: Any) -> float:
-    """Return how far two metrics are apart: infinity if only one of them exists, or is finite."""
+    """Return the absolute difference of two metrics; infinity if they differ and one is missing or not finite."""
     if one == other:
         return 0.0
     first = number(one)
@@ -113,14 +113,14 @@ def distance(one: Any, other: Any) -> float:
 
 
 def rank(value: Any) -> tuple[bool, Any]:
-    """Return a sort key that puts numbers in order, and text behind them."""
+    """Return a sort key that orders numbers by value, and puts text after them."""
     if isinstance(value, int | float):
         return False, value
     return True, text(value)
 
 
 def cell(column: str, value: Any) -> str:
-    """Return a value as the list of runs shows it."""
+    """Return a value as text for the list of runs."""
     if value is None:
         return "-"
     if column == "start":  # such as 2026-11-23T18:23:44.123456+00:00

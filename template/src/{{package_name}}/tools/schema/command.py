@@ -12,7 +12,7 @@ from ..options import command_parser, mistakes_end_in_a_line
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     parser = command_parser("schema", description=__doc__)
     parser.add_argument(
@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema. It imports without garbage collection, as engine/start.py does, because that is faster."""
+    """Return the schema. Garbage collection is off during the imports, as in engine/start.py, to save time."""
     gc.disable()
     from .generate import generate
 

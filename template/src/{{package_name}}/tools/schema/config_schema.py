@@ -1,6 +1,6 @@
-"""Makes a JSON schema of configs from jsonargparse's schema of a whole command.
+"""Turns jsonargparse's schema of a whole command into a JSON schema of configs.
 
-In a config nothing is required, because other configs have the rest. A class may be one that the schema does not know.
+In a config nothing is required, because other configs have the rest. Classes unknown to the schema are allowed.
 """
 
 import json
@@ -21,16 +21,16 @@ Schema = dict[str, Any]
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest draft that all editors know
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 OBJECT = {"type": "object"}
-# In JSON, a default that is a path or an object of this machine: "/home/ada/logs", "C:\\logs", "<function f>"
+# JSON of a default that differs between machines, such as "/home/ada/logs", "C:\\logs" or "<function f>"
 OF_THIS_MACHINE = re.compile(r'"(/|[A-Za-z]:\\\\|<)')
 CONFIG_FILE = r".+\.(ya?ml|json)"  # such as model/mlp.yaml
 DOTTED_KEY = r"\."  # such as trainer.max_epochs
 
 
 class KnownClass(NamedTuple):
-    """A class whose arguments the schema has."""
+    """A class whose arguments are in the schema."""
 
-    names: list[str]  # its path, and its name alone if the command line takes that
+    names: list[str]  # its path, and also its name if the command line accepts that alone
     alias: str  # the path of the module that defines it
     arguments: str  # name of the definition of its arguments
     description: str
@@ -41,10 +41,10 @@ class ConfigSchema:
 
     Args:
         raw: jsonargparse's schema of the command line.
-        options: For classes that arguments build, the option whose type they are.
+        options: The names of the options that `generate.add_built_classes` has added, by class.
         package: Name of the package. Paths in it, in Lightning and in PyTorch's optimizers must exist.
-        members: Patterns of the paths of its classes and functions.
-        loaded: Modules whose classes the command line also knows by their names alone.
+        members: Patterns of the paths of the package's classes and functions.
+        loaded: Modules whose classes the command line also accepts without their modules.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class ConfigSchema:
     def fit(self) -> Schema:
         """Return the schema of the configs of `fit`."""
         schema = self.part(self.raw["properties"]["fit"])
-        schema["properties"]["$schema"] = {"type": "string"}  # which some editors look for
+        schema["properties"]["$schema"] = {"type": "string"}  # because some editors look for it
         schema["$schema"] = DRAFT
         schema["patternProperties"] = {DOTTED_KEY: {}}
         schema["$defs"] = self.definitions
         return schema
 
     def part(self, raw: Schema, left_out: Sequence[str] = ("$ref", "required")) -> Schema:
-        """Return a part of the schema in which nothing is required, and lists may be added to."""
+        """Return a part of the schema in which nothing is required, and lists can be extended."""
         result = without(raw, *left_out)
         if OF_THIS_MACHINE.search(json.dumps(result.get("default"))):
             del result["default"]
@@ -93,7 +93,7 @@ class ConfigSchema:
         return result
 
     def properties(self, raw: Schema, left_out: Sequence[str]) -> Schema:
-        """Return the properties of a part. A list has a second key, with a plus, which adds to it."""
+        """Return the properties of a part. Each list gets a second key, `<name>+`, which appends to it."""
         properties = {}
         for name, value in raw.items():
             if name == "$schema":
@@ -106,20 +106,20 @@ class ConfigSchema:
 
     def definition(self, name: str) -> Schema:
         """Return a reference to a definition of jsonargparse."""
-        if name == "Module":  # jsonargparse has nothing about it
+        if name == "Module":  # because jsonargparse has no schema of networks
             return self.built(Factory(0, (nn.Module,), ()))
         raw = self.raw["$defs"][name]
         classes = list(self.classes(raw))
         if classes:
             return self.one_of(name, classes, 0)
         if name not in self.definitions:
-            self.definitions[name] = {}  # what it holds may refer to it
-            # no defaults, because those of W&B's settings are different each time, such as the number of the process
+            self.definitions[name] = {}  # a placeholder, because the content may refer to it
+            # No defaults, because some of W&B's settings change with every call, such as the process id.
             self.definitions[name] = self.part(raw, ("$ref", "required", "default"))
         return reference(name)
 
     def classes(self, raw: Schema) -> Iterator[Schema]:
-        """Yield jsonargparse's schema of each class that a part allows."""
+        """Yield the raw schema of each class that a part allows."""
         for one in raw.get("anyOf", [raw]):
             if "$ref" in one:
                 yield from self.classes(self.raw["$defs"][referred(one)])
@@ -129,7 +129,7 @@ class ConfigSchema:
                 yield one
 
     def built(self, factory: Factory) -> Schema:
-        """Return a reference to the classes that an argument may build."""
+        """Return a reference to the schema of the classes that an argument may build."""
         classes: list[Schema] = []
         for cls in factory.classes:
             if cls in self.options:
@@ -140,12 +140,12 @@ class ConfigSchema:
         return self.one_of(name, classes, factory.given)
 
     def one_of(self, name: str, classes: Sequence[Schema], given: int) -> Schema:
-        """Return a reference to some classes and any unknown one, as a path, as arguments, or as both.
+        """Return a reference to a schema of some classes, and of any unknown class: a path, arguments, or both.
 
         Args:
             name: Name of the definition.
             classes: jsonargparse's schemas of the classes.
-            given: Number of arguments that the program passes itself, so that a config has none of them.
+            given: Number of leading arguments that the program passes itself, and that no config contains.
         """
         if name in self.definitions:
             return reference(name)
@@ -161,7 +161,7 @@ class ConfigSchema:
         return reference(name)
 
     def known_classes(self, classes: Sequence[Schema], given: int) -> list[KnownClass]:
-        """Return those of the classes that have to exist, with definitions of their arguments."""
+        """Return the classes whose paths are checked, and define the schemas of their arguments."""
         paths = {}
         for raw in classes:
             path = raw["properties"]["class_path"].get("const", "")
@@ -184,14 +184,14 @@ class ConfigSchema:
         return known
 
     def any_arguments(self, known: Sequence[KnownClass]) -> Schema:
-        """Return the schema of arguments whose class is in another config: those that one of the classes takes."""
+        """Return the schema of arguments whose class is in another config: all arguments of the known classes."""
         found: dict[str, dict[str, Schema]] = {}
         for cls in known:
             properties = self.definitions[cls.arguments].get("properties", {})
             for argument, schema in properties.items():
                 kind = json.dumps(without(schema, "description", "default"))
                 place = reference(f"{cls.arguments}/properties/{argument}")
-                found.setdefault(argument, {})[kind] = place  # of equal schemas one is enough
+                found.setdefault(argument, {})[kind] = place  # keeps one of several equal schemas
 
         merged = {}
         for argument, kinds in found.items():
@@ -199,7 +199,7 @@ class ConfigSchema:
         return {"type": "object", "properties": merged, "additionalProperties": not found}
 
     def arguments(self, path: str, cls: type, raw: Schema, given: int) -> str:
-        """Return the name of the definition that has the arguments of a class, without the first ones if given."""
+        """Define the schema of a class's arguments without the first `given` ones. Return the definition's name."""
         name = f"{path}-{given}" if given else path
         if name in self.definitions:
             return name
@@ -222,7 +222,7 @@ class ConfigSchema:
         """Return the schema of an argument that builds something.
 
         Args:
-            factory: What it builds.
+            factory: The classes that it builds.
             raw: jsonargparse's schema of the argument.
         """
         allowed = [self.built(factory)]
@@ -239,7 +239,7 @@ class ConfigSchema:
 
 
 def path_schema(known: Sequence[KnownClass]) -> Schema:
-    """Return the schema of a class's path: those of the known classes, with descriptions, or any other one."""
+    """Return the schema of a class path: a known class, with its description, or any other path."""
     choices: list[Schema] = []
     for cls in known:
         choices.append({"enum": cls.names, "description": cls.description})

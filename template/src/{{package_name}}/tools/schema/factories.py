@@ -1,4 +1,4 @@
-"""Finds the arguments of a class that build something: functions such as an OptimizerCallable, and networks."""
+"""Finds the arguments of a class that build objects: networks, and functions such as an OptimizerCallable."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +12,12 @@ class Factory(NamedTuple):
     """An argument that builds objects."""
 
     given: int  # number of arguments with which the function is called; 0 for a network
-    classes: tuple[type, ...]  # classes of the objects, as far as known
+    classes: tuple[type, ...]  # known classes of the objects
     others: tuple[Any, ...]  # other types that the argument takes, such as None
 
 
 def factories(cls: type) -> dict[str, Factory]:
-    """Return the arguments of a class, and of those it inherits from, that build something."""
+    """Return the arguments that build objects, by name, of a class and its base classes."""
     found = {}
     for base in reversed(cls.__mro__):
         for name, hint in type_hints(base).items():
@@ -30,7 +30,7 @@ def factories(cls: type) -> dict[str, Factory]:
 
 
 def type_hints(cls: type) -> dict[str, Any]:
-    """Return the types of a class's own arguments; none if its constructor has names that only type checkers know."""
+    """Return the type hints of a class's own constructor; empty if they use names that only type checkers import."""
     with suppress(NameError, TypeError):
         return get_type_hints(vars(cls).get("__init__"))
     return {}
@@ -44,14 +44,14 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def is_factory(kind: Any) -> bool:
-    """Return whether a type is that of a function or a network."""
+    """Return whether a type is a function or a network."""
     if kind in (Callable, nn.Module):
         return True
     return get_origin(kind) is Callable
 
 
 def new_factory(kind: Any, others: tuple[Any, ...]) -> Factory:
-    """Return the factory of a type, for example of `Callable[[Iterable], Optimizer | Scheduler]`."""
+    """Return the factory for a type, such as `Callable[[Iterable], Optimizer | Scheduler]`."""
     taken: Any = ()
     result = kind
     if get_args(kind):

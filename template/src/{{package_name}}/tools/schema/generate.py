@@ -1,4 +1,4 @@
-"""Asks jsonargparse about the arguments of `fit` and of the package's classes, and makes a schema of the answer."""
+"""Generates the schema of configs from jsonargparse's schema of `fit` and of the package's classes."""
 
 import gc
 import importlib
@@ -18,11 +18,11 @@ from ..options import PACKAGE
 from .config_schema import ConfigSchema, Schema
 from .factories import factories
 
-FOLDER = Path(__file__).parents[2]  # of the package
+FOLDER = Path(__file__).parents[2]  # the package
 
 
 def generate() -> Schema:
-    """Return the schema of the configs of `fit`. Print which modules of the package could not be imported, and why."""
+    """Return the schema of the configs of `fit`. Print the modules of the package whose import fails, and why."""
     loaded = set(sys.modules)
     broken = import_package()
     gc.freeze()
@@ -32,7 +32,7 @@ def generate() -> Schema:
     members = package_members()
     classes = all_classes(members)
 
-    # jsonargparse would list the arguments of every network, PyTorch's own too, and fails at some of them
+    # Otherwise jsonargparse lists the arguments of every network, including PyTorch's own, and fails for some.
     set_parsing_settings(subclasses_disabled=[lambda cls: cls is nn.Module])
     parser = capture_parser(lambda: CLI([]))
     options = add_built_classes(parser, classes)
@@ -44,7 +44,7 @@ def generate() -> Schema:
 
 
 def import_package() -> dict[str, str]:
-    """Import all modules of the package, so that their classes are known; return those that fail, with the reason."""
+    """Import all modules of the package, so that their classes are known. Return failed modules with the reason."""
     broken = {}
     for name in module_names():
         try:
@@ -56,7 +56,7 @@ def import_package() -> dict[str, str]:
 
 
 def module_names() -> Iterator[str]:
-    """Yield the names of the package's modules. Copies of notebooks have names that cannot be imported."""
+    """Yield the names of the package's modules. Files whose names are no identifiers are skipped."""
     for path in sorted(FOLDER.rglob("*.py")):
         parts = path.relative_to(FOLDER).with_suffix("").parts
         is_importable = all(part.isidentifier() for part in parts)
@@ -66,7 +66,7 @@ def module_names() -> Iterator[str]:
 
 
 def package_members() -> dict[str, Any]:
-    """Return the package's functions and classes by their paths, also by those of modules that import them."""
+    """Return the package's functions and classes by path, including paths of modules that import them."""
     members = {}
     for name, module in list(sys.modules.items()):
         if not is_in_package(name):
@@ -79,12 +79,12 @@ def package_members() -> dict[str, Any]:
 
 
 def is_in_package(name: str) -> bool:
-    """Return whether a module's name is that of the package, or of a module in it."""
+    """Return whether a module is the package itself or inside it."""
     return f"{name}.".startswith(f"{PACKAGE}.")
 
 
 def all_classes(members: dict[str, Any]) -> list[type]:
-    """Return the classes among the members, each of them once."""
+    """Return the classes among the members, each once."""
     classes: dict[type, None] = {}
     for path in sorted(members):
         if isinstance(members[path], type):
@@ -115,11 +115,11 @@ def add_built_classes(parser: ArgumentParser, classes: Iterable[type]) -> dict[t
 
 
 def path_of(cls: type) -> tuple[str, str]:
-    """Return the path of a class, to sort by."""
+    """Return the module and the name of a class, as a sort key."""
     return cls.__module__, cls.__qualname__
 
 
 def networks(classes: Iterable[type]) -> list[type]:
-    """Return the networks among some classes: all modules of PyTorch but those of Lightning."""
+    """Return the networks among some classes: subclasses of nn.Module, but not of LightningModule."""
     modules = [cls for cls in classes if issubclass(cls, nn.Module)]
     return [cls for cls in modules if not issubclass(cls, LightningModule)]

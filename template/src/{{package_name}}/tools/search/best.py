@@ -1,4 +1,4 @@
-"""Writes the configuration of a study's best trial to configs/experiment/, where `fit -c` takes it."""
+"""Writes the configuration of a study's best trial to configs/experiment/, for `fit -c`."""
 
 from pathlib import Path
 
@@ -13,7 +13,11 @@ MARK = "# Written by a search"
 
 
 def write_best(study: optuna.Study, metric: str) -> None:
-    """Write the configuration of the best trial as a config of its own, and print its path."""
+    """Write the configuration of the best trial to a config, and print its path.
+
+    Raises:
+        UserError: No trial was completed, or another file has the config's path.
+    """
     if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         name = study.study_name
         raise UserError(
@@ -36,7 +40,7 @@ def write_best(study: optuna.Study, metric: str) -> None:
 
 
 def without_trial_settings(path: Path) -> str:
-    """Return a trial's config without its name and folder, and without the setting that shortens its output."""
+    """Return a trial's config without settings of the trial: its name, its folder and the disabled model summary."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     trainer = config["trainer"]
     config.pop("name", None)
@@ -46,7 +50,7 @@ def without_trial_settings(path: Path) -> str:
 
 
 def experiment(study: str) -> Path:
-    """Return the path for the best trial's config; raise UserError if another file is there."""
+    """Return the path for the best trial's config. Raise UserError if a file exists there that no search wrote."""
     folder = project_root() / "configs" / "experiment"
     path = folder / f"{study}.yaml"
     if not path.exists():

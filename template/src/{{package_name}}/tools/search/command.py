@@ -28,14 +28,14 @@ OF_ONE_RUN = ("--run", "--ckpt_path")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends it with one line and a non-zero exit status."""
+    """Run the command line. A user's mistake ends it with one line and a non-zero exit status."""
     forget_working_directory()
     stop_like_ctrl_c()
     with mistakes_end_in_a_line():
         options, fit = parse(args)
         search = read_search(options)
         logs_folder(fit).mkdir(parents=True, exist_ok=True)
-        experiment(search.study)  # refuse before the search what would be refused after it
+        experiment(search.study)  # raises UserError before the search instead of after it
         with explained(search.storage):
             worker = Worker(search, fit)
             worker.work()
@@ -61,7 +61,7 @@ def parse(args: Sequence[str] | None) -> tuple[Namespace, list[str]]:
 
 
 def read_search(options: Namespace) -> Search:
-    """Return the settings of the config, with those of the command line in their place."""
+    """Return the settings of the config, overridden by those of the command line."""
     check_config(options.config)
     study = Path(options.config).stem
     words = [f"--study={study}", f"--config={options.config}"]
@@ -76,7 +76,7 @@ def read_search(options: Namespace) -> Search:
     try:
         values = vars(parser.instantiate(parser.parse_args(words)))
     except ArgumentError as error:
-        # takes seconds to import
+        # Imported only here, because it takes seconds.
         from ...engine.messages import explain_parse_error
 
         message = explain_parse_error(str(error), KEYS, configs.given(words))
@@ -89,7 +89,7 @@ def read_search(options: Namespace) -> Search:
 
 
 def check_config(path: str) -> None:
-    """Raise UserError if a config has a key that a search does not have, or lacks one that it needs."""
+    """Raise UserError if a config has an unknown key, or lacks a required one."""
     config = configs.read_config(path)
     for value in configs.given(["--config", path]):
         name = value.key.split(".")[0]

@@ -1,4 +1,4 @@
-"""What a config in configs/search/ holds."""
+"""The keys of a config in configs/search/."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -10,7 +10,7 @@ from .settings import Range
 
 
 def suggested_options(trial: Trial, space: dict[str, Range | list[Any]]) -> list[str]:
-    """Return the options of `fit` that set a trial's values; raise UserError if a range makes no sense."""
+    """Return the options of `fit` that set a trial's values. Raise UserError if a range is invalid."""
     options = []
     for key, allowed in space.items():
         value = suggest(trial, key, allowed)
@@ -35,7 +35,7 @@ def suggest(trial: Trial, key: str, allowed: Range | list[Any]) -> str:
 
 
 def suggest_choice(trial: Trial, key: str, choices: list[Any]) -> Any:
-    """Return one of several choices. Optuna only takes plain values, so lists and dictionaries become JSON."""
+    """Return one of several choices. Lists and dictionaries become JSON, because Optuna only accepts plain values."""
     plain = []
     for choice in choices:
         if isinstance(choice, list | dict):

@@ -1,4 +1,4 @@
-"""The database that the workers of a study share."""
+"""Opens the database that the workers of a study share, and explains its errors."""
 
 import time
 import warnings
@@ -16,9 +16,9 @@ from .settings import Search
 LONGEST_REASON = 200  # characters of a database's error message
 DATABASE_ERRORS = (ImportError, SQLAlchemyError, StorageInternalError)  # ImportError: no driver
 
-warnings.filterwarnings("ignore", category=ExperimentalWarning)  # of the heartbeat
+warnings.filterwarnings("ignore", category=ExperimentalWarning)  # because of the heartbeat
 
-# Lets another worker continue a trial whose worker has died, or whose search was stopped
+# Puts a trial back into the queue if its worker has died, or its search was stopped
 hand_on = RetryHeartbeatStaleTrialCallback(max_retry=5)
 
 
@@ -27,7 +27,7 @@ def connect(search: Search, logs: Path) -> RDBStorage:
     for _ in range(2):
         with suppress(SQLAlchemyError):
             return open_storage(search, logs)
-        # workers that start together all create the tables, and all but one of them fail
+        # Workers that start together all try to create the tables, and all but one fail.
         time.sleep(1)
     return open_storage(search, logs)
 
@@ -54,7 +54,7 @@ def explained(storage: str | None) -> Iterator[None]:
 
 
 def driver_error(error: Exception) -> BaseException:
-    """Return the error of the database's driver, which is shorter than SQLAlchemy's and Optuna's around it."""
+    """Return the error of the database's driver, because it is shorter than those of SQLAlchemy and Optuna."""
     wrapped = error if isinstance(error, SQLAlchemyError) else error.__cause__
     original = getattr(wrapped, "orig", None)
     if isinstance(original, BaseException):

@@ -1,4 +1,4 @@
-"""Runs the trials of a study. A trial is a run like any other, in a process of its own, in `logs/<study>/`."""
+"""Runs the trials of a study. A trial is an ordinary run in `logs/<study>/`, in a separate process."""
 
 import json
 import os
@@ -24,27 +24,27 @@ from .settings import Search
 from .space import suggested_options
 from .storage import connect, hand_on
 
-FAILURES = 3  # in a row, after which a worker gives up
+FAILURES = 3  # a worker gives up after this number of failures in a row
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Worker:
-    """Runs one trial after the other, until the study has as many as it should have.
+    """Runs one trial after the other, until the study has `search.trials` of them.
 
     Args:
         search: Settings of the search.
-        arguments: Arguments of `fit`, which are the same for all trials.
+        arguments: Arguments of `fit` that all trials share.
 
     Raises:
-        UserError: The storage cannot be used, or its study has another direction.
+        UserError: The storage cannot be used, or the stored study has another direction.
     """
 
     def __init__(self, search: Search, arguments: Sequence[str]) -> None:
         self.search = search
         self.arguments = arguments
         logs = logs_folder(arguments)
-        # Held from the count of the trials until the next one runs, because two workers could both begin the last one.
+        # Held from counting the trials until the next one runs. Otherwise two workers could both begin the last trial.
         self.start_lock = FileLock(logs / ".search.lock", fallback_to_soft=False)
         self.study = optuna.create_study(
             storage=connect(search, logs),
@@ -62,12 +62,12 @@ class Worker:
             raise UserError(f"{problem}: name another one with --study")
 
     def work(self) -> None:
-        """Run trials; raise UserError if the first one fails, or several in a row."""
+        """Run trials. Raise UserError if one fails before any is done, or after several failures in a row."""
         failures = 0
         while True:
             with suppress(OSError):  # the file system has no locks
                 self.start_lock.acquire()
-            fail_stale_trials(self.study)  # which puts them back into the queue
+            fail_stale_trials(self.study)  # puts trials of dead workers back into the queue
             trials = self.study.get_trials(deepcopy=False)
             states = Counter(trial.state for trial in trials)
             done = sum(states[state] for state in DONE)
@@ -78,7 +78,7 @@ class Worker:
             begun = done + states[TrialState.RUNNING]
             if begun >= self.search.trials and not states[TrialState.WAITING]:
                 self.start_lock.release()
-                time.sleep(1)  # another worker may die, and leave its trial to this one
+                time.sleep(1)  # because another worker may die and leave its trial
                 continue
 
             try:
@@ -93,11 +93,11 @@ class Worker:
     def run(self, trial: Trial) -> float:
         """Train with a trial's values and return the best value of the metric. Optuna calls this.
 
-        A trial that was interrupted resumes the run that it had begun.
+        An interrupted trial resumes its run.
 
         Raises:
             UserError: The run failed.
-            TrialPruned: The pruner stopped the run, or its training diverged, which says that the values are bad.
+            TrialPruned: The pruner stopped the run, or training diverged, which means that the values are bad.
         """
         self.start_lock.release()
         options = suggested_options(trial, self.search.space)
@@ -124,7 +124,7 @@ class Worker:
         return self.result(trial, values, pruned, options)
 
     def fit_arguments(self, trial: Trial, options: Sequence[str]) -> list[str]:
-        """Return the arguments of `fit` that begin a trial's run, or resume the one that it has."""
+        """Return the arguments of `fit` that begin a trial's run, or resume its existing one."""
         begun = project_root() / trial.user_attrs.get("run", "none")
         if (begun / "config.yaml").exists():
             return ["fit", f"--run={begun}"]
@@ -132,7 +132,7 @@ class Worker:
         return ["fit", name, "--trainer.enable_model_summary=false", *self.arguments, *options]
 
     def follow(self, trial: Trial, process: FitProcess) -> tuple[list[float], bool]:
-        """Report each value of the metric to Optuna, and stop the run if the pruner says so.
+        """Report each value of the metric to Optuna, and stop the run if the pruner decides so.
 
         Returns:
             The values of the metric, and whether the run was stopped early.
@@ -142,7 +142,7 @@ class Worker:
         pruned = False
         for epoch, value in process.epochs(self.search.metric):
             values.append(value)
-            if epoch not in reported:  # Optuna takes one value for each epoch
+            if epoch not in reported:  # Optuna accepts one value for each epoch
                 reported.add(epoch)
                 trial.report(value, epoch)
             if not pruned and trial.should_prune():
@@ -151,7 +151,7 @@ class Worker:
         return values, pruned
 
     def check(self, process: FitProcess, pruned: bool) -> None:
-        """Raise UserError if the run failed. A pruned one was told to stop, so its exit status says nothing."""
+        """Raise UserError if the run failed. A pruned run was told to stop, so its exit status is ignored."""
         failure = process.error if pruned else process.failure
         if failure:
             raise UserError(failure)
@@ -168,7 +168,7 @@ class Worker:
     def result(
         self, trial: Trial, values: Sequence[float], pruned: bool, options: Sequence[str]
     ) -> float:
-        """Print a trial's best value, and return it."""
+        """Print a trial's best value, and return it. Raise TrialPruned if the run was stopped early."""
         best = max(values) if self.search.direction == "maximize" else min(values)
         line = f"Trial {trial.number}: {self.search.metric} {best:.6g}"
         if pruned:
