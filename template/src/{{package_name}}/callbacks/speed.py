@@ -1,4 +1,4 @@
-"""Measures how fast training is, and what limits it."""
+"""Measures the speed of training, and finds its bottleneck."""
 
 import time
 from typing import Any
@@ -71,7 +71,7 @@ class Speed(Callback):
 
 
 def advice(percent: float, workers: int, most_workers: int) -> str:
-    """Return what limits training, and what to do about it.
+    """Return a line with the bottleneck of training, and a remedy.
 
     Args:
         percent: Share of the time that was spent waiting for data.

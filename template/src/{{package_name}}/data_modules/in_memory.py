@@ -41,7 +41,7 @@ class ImageTensors(TensorDataset):
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
         """Split off a held-out set. Returns (remaining, held out).
 
-        The split is stratified for labels of shape (N,), and random for others, such as masks of shape (N, H, W).
+        Labels of shape (N,) are stratified. Other labels, such as masks of shape (N, H, W), are split at random.
 
         Args:
             size: Number of samples to hold out.

@@ -1,6 +1,6 @@
 """The template's machinery. You need not read it to do research; an update brings its improvements.
 
-Where to look for what:
+Where to look for a subject:
 
 - the command line: cli.py (the order of its steps), options.py, start.py
 - configs: configs.py, local_settings.py, class_changes.py, dictionaries.py, links.py, encoding.py

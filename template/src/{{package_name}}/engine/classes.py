@@ -53,7 +53,7 @@ def takes_none(cls: Any, name: str) -> bool:
 
 
 def import_problem(name: Any) -> str | None:
-    """Return why importing the module of a dotted name fails, with file and line; None if it works or is missing."""
+    """Return why the import of a dotted name's module fails, with file and line; None if it works or is missing."""
     module, _, attribute = str(name).rpartition(".")
     if not module or not all(part.isidentifier() for part in [*module.split("."), attribute]):
         return None

@@ -115,7 +115,7 @@ def place_of(key: str, values: Sequence[Given], value: Any = None) -> Given | No
 
 
 def _root(path: str | Path) -> yaml.Node | None:
-    """Return the parsed YAML of a file, or of a text that is YAML itself; None if it is empty or missing."""
+    """Parse the YAML of a file, or of a text that is YAML itself. Return None if it is empty or missing."""
     text = str(path)
     try:
         if not text.lstrip().startswith("{"):

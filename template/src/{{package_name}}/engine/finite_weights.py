@@ -22,7 +22,7 @@ class FiniteWeights(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check(trainer, pl_module)
-        # No error, because with float16 a step without a finite loss is skipped, and a single one does no harm.
+        # No error, because float16 training skips steps without a finite loss, and a single one does no harm.
         for name, value in trainer.callback_metrics.items():
             if name.startswith("train") and "loss" in name and not value.isfinite():
                 rank_zero_info(f"{name} is {value.item()} in epoch {trainer.current_epoch}")

@@ -4,10 +4,10 @@ Read this when a resumed run repeats or skips a batch, a validation or an epoch.
 that are ready, started, processed and completed. On resume, it infers the remaining work from the differences. Three
 cases go wrong, and are corrected when the checkpoint is saved:
 
-- in `on_train_batch_end`, where ModelCheckpoint saves with `every_n_train_steps`: a validation that is due after this
-  batch would be skipped;
-- when max_steps, max_time or a callback has stopped training within an epoch: the epoch would count as done;
-- after a validation within an epoch: the loggers' step would be counted twice.
+- Saved in `on_train_batch_end`, as ModelCheckpoint does with `every_n_train_steps`. A validation that is due after
+  this batch would be skipped.
+- Saved after max_steps, max_time or a callback has stopped training within an epoch. The epoch would count as done.
+- Saved after a validation within an epoch. The loggers' step would be counted twice.
 """
 
 from typing import Any

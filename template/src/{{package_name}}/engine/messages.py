@@ -387,7 +387,7 @@ def explain_parse_error(
 
 
 def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
-    """Return why a class at the key of a mistake, or above or below it, cannot be imported; None if all can."""
+    """Return why a class at, above or below the key of a mistake cannot be imported; None if all can."""
     for one in values:
         below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(
             f"{one.key}."

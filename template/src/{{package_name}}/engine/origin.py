@@ -101,7 +101,7 @@ def code() -> dict[str, Any]:
 
 def software() -> dict[str, Any]:
     """Return the versions of Python and of all packages, and the template's version and answers."""
-    # In the order of sys.path. Reversed below, so that the version wins that is imported. Leftovers of pip are empty.
+    # In the order of sys.path, and reversed below: the first version is the imported one. Leftovers of pip are empty.
     found = [one.metadata for one in distributions()]
     packages = {one["Name"]: one["Version"] for one in reversed(found) if one}
     versions = {name: packages.get(name) for name in ("torch", "lightning")}

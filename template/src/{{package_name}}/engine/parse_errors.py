@@ -214,6 +214,6 @@ def without_class_words(keys: Sequence[str]) -> list[str]:
 
 
 def most_helpful(errors: Sequence[str]) -> str:
-    """Return the first error of a union that is more than a wrong type; without such an error, the first one."""
+    """Return the first error of a union that says more than "wrong type". Without one, return the first error."""
     helpful = [error for error in errors if not error.startswith(NOT_OF_TYPE)]
     return (helpful or [*errors, ""])[0]

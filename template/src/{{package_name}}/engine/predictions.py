@@ -16,7 +16,7 @@ from ..utils.project import UserError, shown
 from .prediction_columns import Columns, prediction_columns, samples_of, with_class_names
 from .samples import known_of_samples, loaders_in, samples_in
 
-# Columns that precede each row in a part file: the number of the loader, and the sample's position in its dataset.
+# Leading columns of a part file: the number of the loader, and the sample's position in its dataset.
 KEY = 2
 
 

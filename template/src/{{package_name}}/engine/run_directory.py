@@ -25,8 +25,8 @@ NO_TEXT_FILE = (OSError, ValueError)  # ValueError: no UTF-8, or characters that
 def logs_folder(arguments: Sequence[str] = ()) -> Path:
     """Return the folder of all runs, for a command with these arguments of `fit`.
 
-    A relative path in default.yaml or local.yaml is relative to the project's root, because these configs hold in
-    every working directory. Any other path is relative to the working directory, as in the shell.
+    A path in default.yaml or local.yaml is relative to the project's root, because these configs are shared by all
+    working directories. Any other path is relative to the working directory, as in the shell.
 
     Raises:
         UserError: One of the configs is not YAML with keys.

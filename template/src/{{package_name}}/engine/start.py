@@ -59,7 +59,7 @@ def run_command(args: Sequence[str] | None) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that a training step frees, because the next step needs it again.
 
-    On a CPU, returning megabytes to the system and asking for them again takes up to a third of a step.
+    On a CPU, returning megabytes to the system and requesting them again takes up to a third of a step.
     See mallopt(3).
     """
     with suppress(AttributeError, TypeError):  # another C library, or Windows

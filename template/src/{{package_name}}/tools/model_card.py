@@ -225,7 +225,7 @@ def code(text: str) -> str:
 
 
 def table(rows: Mapping[str, Any]) -> str:
-    """Return a Markdown table of two columns, without the rows whose value is not known."""
+    """Return a Markdown table of two columns, without rows of unknown value."""
     lines = ["| | |", "|---|---|"]
     for name, value in rows.items():
         if value:

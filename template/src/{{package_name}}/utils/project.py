@@ -11,7 +11,7 @@ import pyrootutils
 SECRET = (
     r"(?:api|access|auth|client|private|secret)_?(?:key|token|secret)|passw(?:or)?d|secret|token"
 )
-# What is none for all its name, such as `use_cls_token: true`, `pad_token: 3`, `mask_token: "[MASK]"`
+# Values that are no secret despite their name, such as `use_cls_token: true`, `pad_token: 3`, `mask_token: "[MASK]"`
 PLAIN = r"""[\s\\:='"]+(?:true|false)(?![\w.+/=-])|(?<=token)[\s\\:='"]+(?:[<\[]|\d{1,6}(?![\w.+/=-]))"""
 
 

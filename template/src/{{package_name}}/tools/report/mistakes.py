@@ -98,6 +98,6 @@ def full_range(images: Tensor) -> Tensor:
 
 
 def per_channel(value: Any) -> Tensor:
-    """Return a number, or one number for each channel, as float32 of shape (C, 1, 1), with C = 1 for one number."""
+    """Return one number (C = 1), or one for each channel, as float32 of shape (C, 1, 1)."""
     values = torch.as_tensor(value, dtype=torch.float32)
     return values.cpu().view(-1, 1, 1)

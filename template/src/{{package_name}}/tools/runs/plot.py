@@ -171,7 +171,7 @@ def curve_name(run: Run, keys: Sequence[str], names: Counter[str], taken: Series
 
 
 def own_values(run: Run, keys: Sequence[str]) -> str:
-    """Return a run's values of one or two keys in which the runs differ; its id for any other number of keys."""
+    """Return a run's values of the keys in which the runs differ. Return its id unless there are one or two keys."""
     if not 0 < len(keys) < 3:
         return run.directory.name
     own = []

@@ -31,7 +31,7 @@ class Condition(NamedTuple):
 def select(options: Namespace, keys: Sequence[str] = ()) -> list[Run]:
     """Return the runs that meet all conditions, sorted. Raise UserError if no run has one of the keys.
 
-    Files are read only when a condition or the order needs them, so that the newest of thousands are listed at once.
+    A file is read only if a condition or the order needs it. So the newest of thousands of runs are listed at once.
     """
     conditions = [condition(text) for text in options.filter]
     order = options.sort.removeprefix("-")
