@@ -35,7 +35,10 @@ def metrics_of(module: LightningModule) -> Iterator[tuple[str, Metric]]:
 
 
 def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
-    """Return the states of all metrics, by name, except those that Lightning resets before the next epoch."""
+    """Return the states of all metrics, by name.
+
+    At the end of an epoch, metrics that Lightning resets are left out, and so are list states.
+    """
     at_end_of_epoch = trainer.is_last_batch
     logged = logged_metrics(trainer) if at_end_of_epoch else set()
     states = {}
