@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
+import pyte
 import pytest
 import torch
 from conftest import DIGITS
@@ -35,6 +36,7 @@ SHORT = (
     "--trainer.limit_train_batches=40",
     "--trainer.limit_val_batches=2",
 )
+DIVERGE = ("--model.lr_scheduler=null", "--model.optimizer.lr=1e30")
 FIT = ("fit", *DIGITS, "--data=my_project.data_modules.slow.SlowDataModule", *SHORT)
 
 
@@ -136,3 +138,31 @@ def test_a_terminal_that_is_closed_saves_and_marks_the_run(
     assert json.loads(record.read_text())["status"] == "interrupted"
     saved = torch.load(record.parent / "checkpoints" / "last.ckpt", weights_only=True)
     assert 2 <= saved["global_step"] < 40
+
+
+@pytest.mark.parametrize("ending", ["error", "Ctrl-C"])
+def test_what_is_said_after_the_bar_begins_a_line(slow_project: Path, ending: str) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["src/main.py", *FIT, *(DIVERGE if ending == "error" else ())],
+        300,
+        cwd=slow_project,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm-256color"},
+        dimensions=(40, 120),
+        encoding="utf-8",
+    )
+    screen = pyte.Screen(120, 400)
+    stream = pyte.Stream(screen)
+    child.expect(r"Epoch 0[^\r\n]*\| *[1-9]\d*/40 ")
+    stream.feed(str(child.before) + str(child.after))
+    if ending == "Ctrl-C":
+        child.sendcontrol("c")
+    child.expect(pexpect.EOF)
+    stream.feed(str(child.before))
+    child.close()
+    shown = [line.rstrip() for line in screen.display if line.strip()]
+    said = "error: training has diverged" if ending == "error" else "The training is interrupted"
+    assert [line for line in shown if said in line], "\n".join(shown[-12:])
+    (line,) = [line for line in shown if said in line]
+    assert line.startswith(said), shown[-8:]
+    assert "Received SIGTERM" not in "".join(shown)

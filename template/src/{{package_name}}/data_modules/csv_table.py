@@ -36,7 +36,7 @@ class CSVTableDataModule(InMemoryDataModule):
         val_size: Number, or share, of the other rows, which are held out for validation.
         split_seed: Seed of the choice of these rows.
         fold: Hold out one of several parts for validation instead: 2/5 is the second of five.
-        batch_size: pandas.DataFrame per batch and process.
+        batch_size: Rows per batch and process.
         on_device: Whether to keep all rows on the device that trains.
 
     Raises:

@@ -8,9 +8,15 @@ import warnings
 # "Checkpoint directory … exists and is not empty" (normal when a run resumes),
 # "… is not resumable" (the template's loader is)
 WARNINGS = ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable"
-# "💡 Tip: For seamless cloud logging …", and two lines that repeat the obvious
+# "💡 Tip: For seamless cloud logging …", and two lines that repeat the obvious.
+# "[rank: 0] Received SIGTERM: 15" would follow Ctrl-C, because StopAtBatchEnd raises SIGTERM for it.
 MESSAGES = re.compile(
     r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
+    r"|(\[rank: \d+\] )?Received SIGTERM"
+)
+LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.trainer.connectors.signal_connector",
 )
 
 
@@ -22,4 +28,5 @@ def is_wanted(record: logging.LogRecord) -> bool:
 def silence_noise() -> None:
     """Hide these warnings and messages in this process."""
     warnings.filterwarnings("ignore", WARNINGS)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_wanted)
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(is_wanted)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,6 +10,8 @@ from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
 
 SECONDS_IN_A_TERMINAL = 0.5
 SECONDS_IN_A_FILE = 60.0
+# The training bar is last: closed before the validation bar, it would leave the cursor in its line.
+BARS = ("val_progress_bar", "test_progress_bar", "predict_progress_bar", "train_progress_bar")
 
 
 class ProgressBar(TQDMProgressBar):
@@ -78,6 +81,14 @@ class ProgressBar(TQDMProgressBar):
             super().on_predict_batch_end(
                 trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
             )
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the bar's line, so that what is printed next begins a line of its own."""
+        for name in BARS:
+            with suppress(TypeError):  # Lightning raises it for a bar that has not begun
+                getattr(self, name).close()
 
 
 class LayerSummary(ModelSummary):
