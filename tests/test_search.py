@@ -86,15 +86,15 @@ def start(project: Path, *args: str, study: str = "lr") -> subprocess.Popen[str]
 
 def search(project: Path, *args: str, study: str = "lr") -> str:
     """Run a worker, see it succeed, and return what it prints."""
-    return succeed(project, *worker(project, *MLP, *args, study=study), **path(project))
+    return succeed(project, *worker(project, *MLP, *args, study=study), PYTHONPATH=source(project))
 
 
 def worker(project: Path, *args: str, study: str) -> list[str]:
     return ["-m", "my_project.search", f"configs/search/{study}.yaml", *args]
 
 
-def path(project: Path) -> dict[str, str]:
-    return {"PYTHONPATH": str(project / "src")}
+def source(project: Path) -> str:
+    return str(project / "src")
 
 
 def search_alone(project: Path, *args: str) -> str:
@@ -115,7 +115,7 @@ def alive(group: int) -> bool:
 
 def refused(project: Path, *args: str, study: str = "lr") -> str:
     """Run a worker, see it fail, and return the one line that says why."""
-    return fail(project, *worker(project, *args, study=study), **path(project))
+    return fail(project, *worker(project, *args, study=study), PYTHONPATH=source(project))
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 120) -> None:

@@ -56,10 +56,10 @@ def contents(project: Path) -> dict[str, bytes]:
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
 
 
-def use(project: Path, command: str, **env: str) -> int:
+def use(project: Path, command: str) -> int:
     tool, *arguments = command.split()
     source = str(project / "src")
-    done = conftest.run(project, "-m", f"my_project.{tool}", *arguments, PYTHONPATH=source, **env)
+    done = conftest.run(project, "-m", f"my_project.{tool}", *arguments, PYTHONPATH=source)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode
 

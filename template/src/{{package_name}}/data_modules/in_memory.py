@@ -147,8 +147,10 @@ class InMemoryDataModule(LightningDataModule):
         """Load what the stage needs: `fit`, `validate`, `test` or `predict`."""
         if stage in ("test", "predict"):
             self.test_set = self.load(train=False)
+            check_images(self, self.test_set)
             return
         data = self.load(train=True)
+        check_images(self, data)
         size = self.val_size or len(data) // 10
         if not 0 < size < len(data):
             raise UserError(
@@ -212,6 +214,21 @@ class InMemoryDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             collate_fn=tuple,  # because the dataset returns whole batches
             generator=torch.Generator(),  # a separate one, to leave the global random state unchanged
+        )
+
+
+def check_images(module: InMemoryDataModule, data: Any) -> None:
+    """Raise UserError if `load` returned something else than ImageTensors, or images that are scaled already."""
+    name = type(module).__name__
+    if not isinstance(data, ImageTensors):
+        raise UserError(
+            f"{name}.load returns {type(data).__name__}, but must return ImageTensors(images, labels)"
+        )
+    images = data.tensors[0]
+    if images.ndim == 4 and images.is_floating_point() and images.numel() and images.max() <= 1:
+        raise UserError(
+            f"{name}.load returns images from 0 to 1, but must return them from 0 to 255, as uint8: "
+            "a batch is divided by 255 on the device"
         )
 
 

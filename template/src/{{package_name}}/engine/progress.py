@@ -20,6 +20,7 @@ class ProgressBar(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self.drawn_at = float("-inf")
+        self.has_epoch = False  # whether the bar has the number and the length of an epoch
 
     def is_due(self, is_last_batch: bool) -> bool:
         """Return whether to draw the bar now; if so, remember the time. The last batch is always drawn."""
@@ -35,6 +36,23 @@ class ProgressBar(TQDMProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return dict(metrics)
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.has_epoch = True
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin the bar of an epoch that is resumed within, for which Lightning starts no epoch."""
+        if not self.has_epoch:
+            self.on_train_epoch_start(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the last metrics, because the module logs those of the training after the bar's last update."""
+        if not self.train_progress_bar.disable:
+            self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
+        super().on_train_end(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

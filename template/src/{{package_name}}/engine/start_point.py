@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import UserError, shown
 from .checkpoints import find_checkpoint
-from .runs import find_run, new_id
+from .runs import find_run, new_id, read_run
 
 BY_NAME = ("best", "last")  # checkpoints that are found in a run's directory
 
@@ -81,6 +81,25 @@ def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) 
     if config.ckpt_path or subcommand != "fit":
         raise UserError(
             f"{shown(run)} has no {which} checkpoint: fit --run {run.name}, or --ckpt_path last"
+        )
+    return checkpoint_in_place_of_last(run, config)
+
+
+def checkpoint_in_place_of_last(run: Path, config: Namespace) -> str | None:
+    """Return the best checkpoint of a run that is to be resumed and has no last one; None if it has none yet.
+
+    Raises:
+        UserError: The run has finished, and a training from the start would overwrite what it has.
+    """
+    best = find_checkpoint(run, "best", config.weights_only is not False)
+    if best:
+        rank_zero_info(
+            f"{shown(best.with_name('last.ckpt'))} is missing: best.ckpt takes its place"
+        )
+        return str(best)
+    if read_run(run).get("status") == "finished":
+        raise UserError(
+            f"{shown(run)} has finished, and its checkpoints are gone: leave out --run for a new run"
         )
     return None
 
