@@ -1,11 +1,12 @@
-"""The owner's cli.py: what its docstring shows can be added, and reaches the run and its config."""
+"""What an owner writes: an option and a link in cli.py, and a data module's `load`."""
 
 import inspect
 import re
 import textwrap
 
+import pytest
 import yaml
-from conftest import DIGITS, Render, succeed
+from conftest import DIGITS, Render, fail, succeed
 
 MODULE = """
 from .classification import ClassificationModule
@@ -52,3 +53,44 @@ def test_an_option_and_a_link_can_be_added_as_the_docstring_shows(render: Render
     (config,) = project.glob("logs/noted/*/config.yaml")
     assert yaml.safe_load(config.read_text())["note"] == "a first try"
     assert "vocabulary_size 321" in succeed(project, "test", "--run=noted", "--ckpt_path=last")
+
+
+LOADS = """
+import torch
+
+from .in_memory import ImageTensors, InMemoryDataModule
+
+
+class ScaledDataModule(InMemoryDataModule):
+    num_classes, input_shape, mean, std = 10, (1, 28, 28), 0.5, 0.3
+
+    def load(self, train):
+        return ImageTensors(torch.rand(100, 1, 28, 28), torch.arange(100) % 10)
+
+
+class TupleDataModule(ScaledDataModule):
+    def load(self, train):
+        return torch.zeros(100, 1, 28, 28, dtype=torch.uint8), torch.arange(100) % 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "ScaledDataModule",
+            "ScaledDataModule.load returns images from 0 to 1, but must return them from 0 to 255, ",
+        ),
+        (
+            "TupleDataModule",
+            "TupleDataModule.load returns tuple, but must return ImageTensors(images, labels)",
+        ),
+    ],
+)
+def test_a_load_that_returns_something_else_is_refused(
+    render: Render, name: str, line: str
+) -> None:
+    project = render(package_name="my_project", loggers=[])
+    (project / "src" / "my_project" / "data_modules" / "loads.py").write_text(LOADS)
+    message = fail(project, "fit", *DIGITS, f"--data=my_project.data_modules.loads.{name}")
+    assert message.startswith(line)

@@ -368,3 +368,21 @@ def test_the_newest_run_is_the_last_one_in_every_time_zone(project: Path) -> Non
     old = first.rename(first.with_name(f"{start:%Y%m%d-%H%M%S}-518074a3"))
     assert old.name > second.name
     assert in_zone(project, EAST, "-c", LAST) == newest
+
+
+def test_a_resumed_run_without_its_last_checkpoint_takes_the_best_or_is_refused(
+    project: Path,
+) -> None:
+    longer = ("--trainer.max_epochs=2", "--model.lr_scheduler=null")
+    checkpoints = directory(project) / "checkpoints"
+    (checkpoints / "last.ckpt").unlink()
+    output = succeed(project, "fit", "--run=e", *longer)
+    assert "last.ckpt is missing: best.ckpt takes its place" in output
+    rows = list(csv.DictReader((directory(project) / "metrics.csv").read_text().splitlines()))
+    assert {row["epoch"] for row in rows} == {"0", "1"}
+    for checkpoint in checkpoints.iterdir():
+        checkpoint.unlink()
+    before = contents(project)
+    message = fail(project, "fit", "--run=e", *longer)
+    assert message.endswith("its checkpoints are gone: leave out --run for a new run")
+    assert contents(project) == before

@@ -1,5 +1,6 @@
 """What a person sees in a terminal, and what a job leaves in its log file."""
 
+import csv
 import fcntl
 import json
 import os
@@ -166,3 +167,23 @@ def test_what_is_said_after_the_bar_begins_a_line(slow_project: Path, ending: st
     (line,) = [line for line in shown if said in line]
     assert line.startswith(said), shown[-8:]
     assert "Received SIGTERM" not in "".join(shown)
+
+
+def test_the_bar_ends_with_the_metrics_of_the_last_epoch(slow_project: Path) -> None:
+    fast = ("fit", *DIGITS, *SHORT, "--name=fast", "--trainer.limit_val_batches=1.0")
+    output = in_a_terminal(slow_project, *fast, "--trainer.max_epochs=2")
+    last = [line for line in lines_of(output) if line.startswith("Epoch 1")][-1]
+    (metrics,) = slow_project.glob("logs/fast/*/metrics.csv")
+    rows = [row for row in csv.DictReader(metrics.read_text().splitlines()) if row["train/acc"]]
+    for name in ("train/acc", "val/acc"):
+        (shown,) = re.findall(rf"{name}=([\d.]+)", last)
+        assert float(shown) == pytest.approx(float(rows[-1][name]), abs=5e-4)
+
+
+def test_the_bar_of_an_epoch_that_is_resumed_within_has_its_length(slow_project: Path) -> None:
+    stop = ("--trainer.max_steps=20", "--name=stopped", "--model.lr_scheduler=null")
+    in_a_terminal(slow_project, *FIT, *stop)
+    output = in_a_terminal(slow_project, "fit", "--run=stopped", "--trainer.max_steps=-1")
+    shown = positions(output, "Epoch 0")
+    assert next(position for position in shown if position) > 20 and shown[-1] == 40, output
+    assert re.search(r"^Run directory: ", output, re.MULTILINE), output

@@ -103,10 +103,17 @@ class ProgressBar(TQDMProgressBar):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Leave the bar's line, so that what is printed next begins a line of its own."""
-        for name in BARS:
-            with suppress(TypeError):  # Lightning raises it for a bar that has not begun
-                getattr(self, name).close()
+        leave_bar(trainer)
+
+
+def leave_bar(trainer: Trainer) -> None:
+    """Close the bars, so that what is printed next begins a line of its own."""
+    bar = trainer.progress_bar_callback
+    if not isinstance(bar, ProgressBar):
+        return
+    for name in BARS:
+        with suppress(TypeError):  # Lightning raises it for a bar that has not begun
+            getattr(bar, name).close()
 
 
 class LayerSummary(ModelSummary):

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ..utils.project import mask, project_root, shown, write
 from .finders import with_found_values
 from .metrics_file import MetricsFile
+from .progress import leave_bar
 from .runs import read_run
 from .saved_config import as_yaml
 
@@ -84,6 +85,7 @@ class RunRecord(Callback):
         if not self.has_begun:
             return
         self.metrics.write()
+        leave_bar(trainer)
         is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         self.say_what_is_left(trainer, is_interrupted)
         if is_interrupted:

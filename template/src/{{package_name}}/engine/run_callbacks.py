@@ -54,11 +54,11 @@ def callbacks_of(
         own = without_averaging(own)
     # Resume is the first, because other callbacks' hooks change the state.
     callbacks: list[Callback] = [Resume()]  # first, so that it sees the state before the others
-    if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
-        callbacks.append(ProgressBar())  # before callbacks that print a line after an error
     if record:
         callbacks.append(record)
     callbacks += [StopAtBatchEnd(), FiniteWeights(), *own]
+    if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
+        callbacks.append(ProgressBar())
     if trainer.enable_model_summary is not False and not has_kind(own, ModelSummary):
         callbacks.append(LayerSummary())
     if record and trainer.enable_checkpointing is not False:
