@@ -560,6 +560,10 @@ def test_half_of_a_run(project: Path) -> None:
         line.startswith(f"{directory.relative_to(project)} has no best checkpoint")
         and "fit --run" in line
     )
+    line = fail(project, "fit", "--run=half", *QUIET)
+    assert line.endswith("its checkpoints are gone: leave out --run for a new run")
+    killed = {**record(directory), "status": "running"}
+    (directory / "run.json").write_text(json.dumps(killed))
     assert "none yet, it starts anew" in succeed(project, "fit", "--run=half", *QUIET)
     assert load(directory)["epoch"] == 0
 

@@ -13,6 +13,9 @@ import yaml
 
 from ..utils.project import UserError
 
+# What reading a file raises if it is missing, or if its name or its text is not what it should be
+UNREADABLE = (OSError, ValueError)
+
 
 def check_characters(text: str) -> None:
     """Raise UserError if the locale has misread a text of the user, or cannot encode it as a file name."""
@@ -46,7 +49,7 @@ def readable(config: str) -> str:
     """Return the path of a config, or its text in ASCII if the file has other characters."""
     try:
         text = Path(config).read_text(encoding="utf-8")
-    except (OSError, ValueError):
+    except UNREADABLE:
         # A missing file, or one that is not UTF-8: other code reports both. Or `config` is itself YAML.
         return config
     if text.isascii():

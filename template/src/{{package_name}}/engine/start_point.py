@@ -86,18 +86,21 @@ def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) 
 
 
 def checkpoint_in_place_of_last(run: Path, config: Namespace) -> str | None:
-    """Return the best checkpoint of a run that is to be resumed and has no last one; None if it has none yet.
+    """Return the best checkpoint of a run whose last one is gone; None if it was killed before there was one.
 
     Raises:
         UserError: The run has finished, and a training from the start would overwrite what it has.
     """
+    status = read_run(run).get("status")
+    if status == "running":  # it was killed in its first epoch
+        return None
     best = find_checkpoint(run, "best", config.weights_only is not False)
     if best:
         rank_zero_info(
             f"{shown(best.with_name('last.ckpt'))} is missing: best.ckpt takes its place"
         )
         return str(best)
-    if read_run(run).get("status") == "finished":
+    if status == "finished":
         raise UserError(
             f"{shown(run)} has finished, and its checkpoints are gone: leave out --run for a new run"
         )
