@@ -396,5 +396,5 @@ def test_the_documentation_is_built_without_a_warning(render: Render) -> None:
         "Return a*b, and more of *rest" in own and "*rest \u2013 Factors" in own and "\\" not in own
     ), "a module of the user's is there too"
     text = re.sub(r"<[^>]+>", "", pages["my_project.modules.classification.html"])
-    assert "float32 (N, *input_shape)" in text, "an asterisk stays one"
+    assert "float32 of shape (N, *input_shape)" in text, "an asterisk stays one"
     assert "num_classes \u2013 Number of classes" in text, "arguments are listed"

@@ -6,7 +6,7 @@ from .engine.cli import RunCLI
 class CLI(RunCLI):
     """The template's command line, with the options and links of this project.
 
-    For example, add an option, and pass a value from the data module to the model:
+    For example, add an option, and pass a value from the data module to the model::
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             super().add_arguments_to_parser(parser)

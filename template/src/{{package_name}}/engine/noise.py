@@ -6,9 +6,8 @@ import warnings
 
 # "… does not have many workers", "LeafSpec is deprecated", "The `srun` command is available …",
 # "Checkpoint directory … exists and is not empty" (normal when a run resumes),
-# "… is not resumable" (the template's loader is),
-# "Be aware that when using ckpt_path, callbacks used to create the checkpoint need to be provided" (it may do without)
-WARNINGS = ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable|.*callbacks used to create"
+# "… is not resumable" (the template's loader is)
+WARNINGS = ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable"
 # "💡 Tip: For seamless cloud logging …", and two lines that repeat the obvious.
 # "[rank: 0] Received SIGTERM: 15" would follow Ctrl-C, because StopAtBatchEnd raises SIGTERM for it.
 MESSAGES = re.compile(
