@@ -12,9 +12,7 @@ from pathlib import Path
 import yaml
 
 from ..utils.project import UserError
-
-# What reading a file raises if it is missing, or if its name or its text is not what it should be
-UNREADABLE = (OSError, ValueError)
+from .run_directory import NO_TEXT_FILE
 
 
 def check_characters(text: str) -> None:
@@ -49,7 +47,7 @@ def readable(config: str) -> str:
     """Return the path of a config, or its text in ASCII if the file has other characters."""
     try:
         text = Path(config).read_text(encoding="utf-8")
-    except UNREADABLE:
+    except NO_TEXT_FILE:
         # A missing file, or one that is not UTF-8: other code reports both. Or `config` is itself YAML.
         return config
     if text.isascii():

@@ -53,7 +53,7 @@ def callbacks_of(
     else:
         own = without_averaging(own)
     # Resume is the first, because other callbacks' hooks change the state.
-    callbacks: list[Callback] = [Resume()]  # first, so that it sees the state before the others
+    callbacks: list[Callback] = [Resume()]
     if record:
         callbacks.append(record)
     callbacks += [StopAtBatchEnd(), FiniteWeights(), *own]
