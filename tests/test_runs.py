@@ -210,7 +210,33 @@ def stop(
     return warm.wait()
 
 
-@pytest.mark.sweep  # of the moments of the test before
+def test_a_killed_run_whose_checkpoints_are_gone_is_not_trained_anew(project: Path) -> None:
+    """Not even by a record of an earlier release, which does not count epochs."""
+    conftest.run(project, "fit", *LONG, "--name=gone", KILL_AT="next.ckpt 3")
+    (directory,) = runs(project, "gone")
+    (entry,) = record(directory)["commands"]
+    assert (entry["status"], entry["end"], entry["epochs"]) == ("running", None, 2)
+    assert entry["seen"] >= entry["start"]
+
+    checkpoints = directory / "checkpoints"
+    (checkpoints / "last.ckpt").unlink()
+    resumed = shutil.copytree(directory, directory.parent / "resumed")
+    output = succeed(project, "fit", "--run=resumed", *QUIET)
+    assert "last.ckpt is missing: best.ckpt takes its place" in output
+    assert rows(resumed)[: len(rows(directory))] == rows(directory)
+
+    shutil.rmtree(checkpoints)
+    metrics = (directory / "metrics.csv").read_bytes()
+    of_earlier_release = record(directory)
+    del of_earlier_release["commands"][0]["epochs"]
+    for said in (record(directory), of_earlier_release):
+        (directory / "run.json").write_text(json.dumps(said))
+        line = fail(project, "fit", f"--run={directory.name}", *QUIET)
+        assert line.endswith("its checkpoints are gone: leave out --run for a new run")
+        assert (directory / "metrics.csv").read_bytes() == metrics
+
+
+@pytest.mark.sweep  # of the moments of the test before the last one
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
     warm: Server, noisy: Path
 ) -> None:
@@ -562,7 +588,8 @@ def test_half_of_a_run(project: Path) -> None:
     )
     line = fail(project, "fit", "--run=half", *QUIET)
     assert line.endswith("its checkpoints are gone: leave out --run for a new run")
-    killed = {**record(directory), "status": "running"}
+    killed = record(directory) | {"status": "running"}
+    killed["commands"][0] |= {"epochs": 0}
     (directory / "run.json").write_text(json.dumps(killed))
     assert "none yet, it starts anew" in succeed(project, "fit", "--run=half", *QUIET)
     assert load(directory)["epoch"] == 0

@@ -397,6 +397,8 @@ def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(project: Pa
     assert table(project, "--status=killed")[0]["duration"] == "2:00:00", (
         "nobody knows how long the killed one took"
     )
+    edit(run, lambda said: said["commands"][2].update(seen="2026-01-03T10:30:00+00:00"))
+    assert table(project, "--status=killed")[0]["duration"] == "2:30:00", "its last sign of life"
 
 
 def test_a_run_trains_only_as_long_as_it_has_a_lock(project: Path) -> None:

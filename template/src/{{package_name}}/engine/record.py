@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,9 @@ from .saved_config import as_yaml
 # Version of the format of run.json. Increase it with a change that breaks older readers.
 SCHEMA = 1
 
+# A killed command counts up to its last sign of life. Within an epoch, run.json gets one this often.
+SECONDS_BETWEEN_SIGNS_OF_LIFE = 60.0
+
 
 class RunRecord(Callback):
     """Records a run: events and provenance in `run.json`, and the files `config.yaml` and `metrics.csv`.
@@ -42,8 +46,10 @@ class RunRecord(Callback):
         self.config = config
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.facts: dict[str, Any] = {}  # keys of run.json that this command changes
-        self.entry: dict[str, str | None] = {"command": shlex.join(arguments)}
+        self.entry: dict[str, Any] = {"command": shlex.join(arguments)}
         self.first_stage = ""  # stage of the command: fit, even if a test follows
+        self.is_training = False
+        self.saved_at = float("-inf")
         self.origin: subprocess.Popen[str] | None = None
         self.describes_run = config is not None and is_first_process()
         if self.describes_run:
@@ -67,12 +73,21 @@ class RunRecord(Callback):
             write(self.directory / "config.yaml", self.config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.is_training = True
         self.begin(trainer)
         self.metrics.resume(trainer.global_step)
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics.write()
+        self.save(trainer, "running")
+
+    @rank_zero_only
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        if time.monotonic() - self.saved_at > SECONDS_BETWEEN_SIGNS_OF_LIFE:
+            self.save(trainer, "running")
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -171,6 +186,9 @@ class RunRecord(Callback):
         self.entry["status"] = status
         self.entry["error"] = error
         self.entry["end"] = None if status == "running" else now()
+        if self.is_training:
+            self.entry["seen"] = now()
+            self.entry["epochs"] = trainer.current_epoch
         if self.describes_run and not self.is_test_after_fit(trainer):
             for key in ("status", "error", "end"):
                 self.facts[key] = self.entry[key]
@@ -181,6 +199,7 @@ class RunRecord(Callback):
         if may_read_metrics(trainer, status):
             record["metrics"] = {**metrics, **finite_metrics(trainer)}
         write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        self.saved_at = time.monotonic()
 
 
 def now() -> str:

@@ -86,25 +86,36 @@ def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) 
 
 
 def checkpoint_in_place_of_last(run: Path, config: Namespace) -> str | None:
-    """Return the best checkpoint of a run whose last one is gone; None if it was killed before there was one.
+    """Return another checkpoint of a run without last.ckpt; None if the run ended within its first epoch.
 
     Raises:
-        UserError: The run has finished, and a training from the start would overwrite what it has.
+        UserError: A training from the start would overwrite what the run has.
     """
-    status = read_run(run).get("status")
-    if status == "running":  # it was killed in its first epoch
+    if not has_trained(run):
         return None
-    best = find_checkpoint(run, "best", config.weights_only is not False)
-    if best:
-        rank_zero_info(
-            f"{shown(best.with_name('last.ckpt'))} is missing: best.ckpt takes its place"
-        )
-        return str(best)
-    if status == "finished":
-        raise UserError(
-            f"{shown(run)} has finished, and its checkpoints are gone: leave out --run for a new run"
-        )
-    return None
+    # A run that was killed just after it had saved has next.ckpt, which would have become last.ckpt.
+    for name in ("next", "best"):
+        found = find_checkpoint(run, name, config.weights_only is not False)
+        if found:
+            last = shown(found.with_name("last.ckpt"))
+            rank_zero_info(f"{last} is missing: {found.name} takes its place")
+            return str(found)
+    raise UserError(
+        f"{shown(run)} has trained, but its checkpoints are gone: leave out --run for a new run"
+    )
+
+
+def has_trained(run: Path) -> bool:
+    """Return whether a run has finished, or has come to the end of an epoch, where a checkpoint is saved."""
+    record = read_run(run)
+    if record.get("status") == "finished":
+        return True
+    commands = record.get("commands", [])
+    epochs = [command["epochs"] for command in commands if "epochs" in command]
+    if epochs:
+        return any(epochs)
+    # The record of an earlier release has no epochs. A killed run wrote its metrics at the end of an epoch.
+    return record.get("status") == "running" and (run / "metrics.csv").exists()
 
 
 def run_of_checkpoint(path: Path) -> Path | None:

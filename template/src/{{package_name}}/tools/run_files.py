@@ -132,10 +132,7 @@ class Run:
 
     @property
     def duration(self) -> float | None:
-        """Total seconds of the run's fit commands.
-
-        If the last one has no end, it counts up to the last write of metrics.csv.
-        """
+        """Total seconds of the run's fit commands. A killed one counts up to its last sign of life."""
         fits = []
         for command in self.record.get("commands", []):
             if sub_command(command["command"]) == "fit":
@@ -152,10 +149,15 @@ class Run:
         return sum(known)
 
     def seconds(self, command: Values, is_last: bool) -> float | None:
-        """Return the duration of a command in seconds; None if its end is unknown."""
+        """Return the duration of a command in seconds; None if its end is unknown.
+
+        Without an end, it is up to the last sign of life. Records of earlier releases have none: then the last command
+        counts up to the last write of metrics.csv.
+        """
         start = datetime.fromisoformat(command["start"])
-        if command["end"]:
-            end = datetime.fromisoformat(command["end"])
+        end_or_sign_of_life = command["end"] or command.get("seen")
+        if end_or_sign_of_life:
+            end = datetime.fromisoformat(end_or_sign_of_life)
         elif is_last:
             written = self.file("metrics.csv").stat().st_mtime
             end = datetime.fromtimestamp(written, UTC)
