@@ -35,8 +35,8 @@ def checkpoints(project: Path, name: str) -> dict[str, Path]:
 def test_without_a_metric_there_is_the_last_checkpoint_alone(project: Path) -> None:
     fit(project, "none", "--checkpoint.monitor=null")
     assert checkpoints(project, "none").keys() == {"last.ckpt"}
-    assert "test/acc" in succeed(project, "test", "--run=none", "--ckpt_path=last")
-    assert "has no best checkpoint" in fail(project, "test", "--run=none")
+    assert "last.ckpt" in succeed(project, "test", "--run=none")
+    assert "has no best checkpoint" in fail(project, "test", "--run=none", "--ckpt_path=best")
     succeed(project, "fit", "--run=none", "--trainer.max_epochs=3", "--model.lr_scheduler=null")
     runs = ("-m", "my_project.runs", "summary", "--name=none")
     listed = succeed(project, *runs, PYTHONPATH=str(project / "src"))

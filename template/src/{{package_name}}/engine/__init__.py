@@ -5,7 +5,8 @@ Where to look for a subject:
 - the command line: cli.py (the order of its steps), options.py, start.py
 - configs: configs.py, local_settings.py, class_changes.py, dictionaries.py, links.py, encoding.py
 - error messages: messages.py, parse_errors.py, values.py, classes.py
-- the run and the checkpoint from which a command starts: start_point.py, runs.py, run_directory.py, checkpoints.py
+- the run and the checkpoint from which a command starts: start_point.py, runs.py, run_directory.py, checkpoints.py,
+  init_weights.py (`--init_from`)
 - files of a run: record.py (run.json), saved_config.py (config.yaml), metrics_file.py, predictions.py,
   prediction_columns.py, origin.py, secrets.py, plain_values.py
 - checkpoints: best_checkpoint.py, checkpoint_files.py, averaged_weights.py, finite_weights.py

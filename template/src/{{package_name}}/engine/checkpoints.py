@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..utils.project import UserError, shown
+from .configs import read_config
 from .plain_values import foreign_types
 
 # Errors of `torch.load` for a truncated file, or for a file that is no checkpoint
@@ -42,6 +43,16 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
             rank_zero_info(f"{shown(path)} is damaged: best.ckpt takes its place")
             path = path.with_name("best.ckpt")
     return path if path.exists() else None
+
+
+def best_or_last(run: Path, weights_only: bool = True) -> Path | None:
+    """Return the best checkpoint of a run; None if it has none.
+
+    A run whose `checkpoint.monitor` is null keeps no best checkpoint, and its last one is returned.
+    """
+    settings = read_config(run / "config.yaml").get("checkpoint") or {}
+    which = "best" if settings.get("monitor", "best") else "last"
+    return find_checkpoint(run, which, weights_only)
 
 
 def check_checkpoint(
@@ -101,11 +112,20 @@ def read_checkpoint(path: str | Path, weights_only: bool) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, is damaged, or holds more than weights and plain data.
     """
+    checkpoint = load_file(path, weights_only)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(not_a_checkpoint(path))
+    return checkpoint
+
+
+def load_file(path: str | Path, weights_only: bool) -> Any:
+    """Return what `torch.save` has written to a file. Its tensors stay memory-mapped on disk.
+
+    Raises:
+        UserError: The file is missing, is damaged, or holds more than weights and plain data.
+    """
     try:
-        checkpoint: dict[str, Any] = torch.load(
-            path, map_location="cpu", weights_only=weights_only, mmap=True
-        )
-        checkpoint["state_dict"]  # raises KeyError if the file is no checkpoint
+        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except DAMAGED_FILE_ERRORS as error:
@@ -115,10 +135,11 @@ def read_checkpoint(path: str | Path, weights_only: bool) -> dict[str, Any]:
                 f"{shown(path)} is no checkpoint of weights and plain data alone: it holds {foreign}. "
                 "If you trust whoever wrote it, pass --weights_only false"
             ) from error
-        raise UserError(
-            f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone"
-        ) from error
-    return checkpoint
+        raise UserError(not_a_checkpoint(path)) from error
+
+
+def not_a_checkpoint(path: str | Path) -> str:
+    return f"{shown(path)} is damaged, or is no checkpoint of weights and plain data alone"
 
 
 def shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:

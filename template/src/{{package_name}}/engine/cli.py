@@ -31,6 +31,12 @@ from .configs import Given, check_order, given, requested_run, without_empty_con
 from .dictionaries import check_options_in_dictionaries
 from .encoding import check_characters, with_texts_of_configs
 from .finders import check_callbacks
+from .init_weights import (
+    InitialWeights,
+    initial_weights,
+    load_initial_weights,
+    refuse_with_checkpoint,
+)
 from .links import (
     FROM_DATA,
     check_checkpoint_links,
@@ -43,7 +49,7 @@ from .loggers import disable_loggers, place_loggers, run_name
 from .messages import construction_message, explain_parse_error, user_message, with_place
 from .monitor import check_directions, check_file_names
 from .noise import silence_noise
-from .options import add_actions, check_actions
+from .options import add_options, check_options
 from .record import RunRecord
 from .run_callbacks import as_list, callbacks_of, loggers_of_fit, plugins_of
 from .run_directory import logs_folder
@@ -85,6 +91,7 @@ class RunCLI(LightningCLI):
         self.asked_checkpoint: str | None = None
         self.from_data: dict[str, Any] = {}  # arguments of the model that the data module provides
         self.start: Start | None = None
+        self.initial: InitialWeights | None = None  # what a new run starts from
         try:
             with ExitStack() as self.resources:
                 self.run_command(list(sys.argv[1:] if args is None else args))
@@ -148,7 +155,7 @@ class RunCLI(LightningCLI):
         parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
         self.parsers[verb] = parser
         if verb:
-            add_actions(parser, verb)
+            add_options(parser, verb)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -200,7 +207,7 @@ class RunCLI(LightningCLI):
         if run:
             self.continued_run = find_run(run, logs_folder(args))
         if args and args[0] in verbs:
-            check_actions(args[0], args)
+            check_options(args[0], args)
             args = [args[0], *self.with_first_configs(args[1:])]
         args = insert_resets(without_empty_configs(args))
         self.typed = given(args)
@@ -246,6 +253,8 @@ class RunCLI(LightningCLI):
             refuse_secrets_of_the_model(config.as_dict())
         self.start = self.choose_start(config)
         config.ckpt_path = self.start.checkpoint
+        if is_fit:
+            self.initial = self.choose_initial_weights(config)
         config.trainer.default_root_dir = str(self.start.directory)
         if config.trainer.fast_dev_run:
             disable_loggers(config.trainer, is_fit)
@@ -276,6 +285,18 @@ class RunCLI(LightningCLI):
             logs = logs_folder(self.command_line)
         name = run_name(config)
         return choose_start(str(self.subcommand), config, name, logs, self.continued_run)
+
+    def choose_initial_weights(self, config: Namespace) -> InitialWeights | None:
+        """Return the weights that `--init_from` names for a new run. Its config.yaml keeps the path of the file."""
+        if self.continued_run or self.asked_checkpoint:
+            saved = self.continued_run / "config.yaml" if self.continued_run else None
+            refuse_with_checkpoint(self.typed, saved)
+        if config.ckpt_path:  # the checkpoint has the weights
+            return None
+        initial = initial_weights(config, logs_folder(self.command_line))
+        if initial:
+            self.requested.init_from = str(initial.path)
+        return initial
 
     def claim_directory(self, directory: Path, exclusive: bool) -> None:
         """Create the run's directory before a logger writes to it. If `exclusive`, lock it until this command ends."""
@@ -323,7 +344,8 @@ class RunCLI(LightningCLI):
         check_file_names(as_list(init.trainer.callbacks), self.directory / "checkpoints")
         record = None
         if not init.trainer.fast_dev_run:
-            record = RunRecord(self.directory, self.command_line, self.config_to_save())
+            parent = self.initial.facts() if self.initial else None
+            record = RunRecord(self.directory, self.command_line, self.config_to_save(), parent)
         if record and self.subcommand == "fit":
             kwargs["logger"] = loggers_of_fit(init.trainer, record)
         callbacks = callbacks_of(
@@ -347,6 +369,8 @@ class RunCLI(LightningCLI):
         if config.ckpt_path is not None:
             weights_only = config.weights_only is not False
             check_checkpoint(config.ckpt_path, self.model, weights_only, is_fit)
+        if self.initial:
+            load_initial_weights(self.model, self.initial)
         if is_fit:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             check_callbacks(callbacks, config.as_dict(), self.model, bool(config.ckpt_path))

@@ -1,36 +1,53 @@
-"""Options that only some sub-commands have. They are actions, and no part of a run's configuration.
+"""Options that only some sub-commands have.
 
 Read this to add such an option, or when one is refused.
 """
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..utils.project import UserError
 from .configs import options
 
+
+class Option(NamedTuple):
+    """An option of the command line."""
+
+    type: Any
+    default: Any
+    help: str
+
+
 ONLY_FIT = {
-    "test_after_fit": "Test the best checkpoint then.",
-    "git_commit_before_fit": "Commit all first.",
+    "init_from": Option(str | None, None, "Start from weights of <file|directory|id|name|last>."),
+    "init_include": Option(str | list[str] | None, None, "Take weights of these names only."),
+    "init_rename": Option(dict[str, str] | None, None, "Rename beginnings: '{old: new}'."),
+    "test_after_fit": Option(bool, False, "Test the best checkpoint then."),
+    "git_commit_before_fit": Option(bool, False, "Commit all first."),
 }
-NOT_FIT = {"allow_untrained": "Take random weights, untrained."}
+NOT_FIT = {"allow_untrained": Option(bool, False, "Take random weights, untrained.")}
 
 
-def add_actions(parser: Any, verb: str) -> None:
+def add_options(parser: Any, verb: str) -> None:
     """Add these options to the parser of a sub-command.
 
     Options of other sub-commands are added too, but hidden, because a config may contain them.
     """
-    for name, text in {**ONLY_FIT, **NOT_FIT}.items():
-        shown = (name in ONLY_FIT) == (verb == "fit")
-        parser.add_argument(f"--{name}", type=bool, default=False, help=text if shown else SUPPRESS)
+    for name, option in {**ONLY_FIT, **NOT_FIT}.items():
+        is_used = (name in ONLY_FIT) == (verb == "fit")
+        parser.add_argument(
+            f"--{name}",
+            type=option.type,
+            default=option.default,
+            help=option.help if is_used else SUPPRESS,
+        )
 
 
-def check_actions(verb: str, args: Sequence[str]) -> None:
+def check_options(verb: str, args: Sequence[str]) -> None:
     """Raise UserError if an option is given to a sub-command that does not use it."""
     for option, _ in options(args):
-        name = option.removeprefix("--")
+        name = option.removeprefix("--").rstrip("+").partition(".")[0]
         if name in ONLY_FIT and verb != "fit":
             raise UserError(f"{name} is an option of fit alone: leave it out")
         if name in NOT_FIT and verb == "fit":

@@ -39,11 +39,19 @@ class RunRecord(Callback):
         directory: The run's directory.
         arguments: The arguments of the command.
         config: Text for `config.yaml`; None if the run is only evaluated.
+        parent: Where the weights come from that a new run starts from; None if it starts from random ones.
     """
 
-    def __init__(self, directory: Path, arguments: Sequence[str], config: str | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        arguments: Sequence[str],
+        config: str | None,
+        parent: dict[str, Any] | None = None,
+    ) -> None:
         self.directory = directory
         self.config = config
+        self.parent = parent
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.facts: dict[str, Any] = {}  # keys of run.json that this command changes
         self.entry: dict[str, Any] = {"command": shlex.join(arguments)}
@@ -149,6 +157,8 @@ class RunRecord(Callback):
             "cuda": torch.version.cuda,
             **json.loads(mask(json.dumps(origin))),
         }
+        if self.parent:
+            facts["parent"] = self.parent
         # Drop earlier test metrics, because they do not hold for the checkpoint that this training will write.
         metrics = before.get("metrics", {})
         facts["metrics"] = {

@@ -47,13 +47,14 @@ def read_run(directory: Path) -> dict[str, Any]:
     return {}
 
 
-def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
+def find_run(wanted: str, logs: Path, finished: bool = False, option: str = "--run") -> Path:
     """Return the directory of a run.
 
     Args:
         wanted: A run's path or id, a name (for its newest run), or `last` (for the newest run of all).
         logs: The folder of all runs.
         finished: Whether to consider only finished runs.
+        option: The option that names the run, for messages.
 
     Raises:
         UserError: There is no such run.
@@ -70,7 +71,7 @@ def find_run(wanted: str, logs: Path, finished: bool = False) -> Path:
         missing = f"finished run of {wanted}"
     raise UserError(
         f"there is no {missing} in {shown(logs)}: train one with fit, or name another with "
-        "--run <directory|id|name|last>"
+        f"{option} <directory|id|name|last>"
     )
 
 

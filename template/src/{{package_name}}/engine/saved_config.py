@@ -24,6 +24,9 @@ ACTIONS = (
     "weights_only",
 )
 
+# Options that config.yaml has only if they are given
+INITIAL_WEIGHTS = ("init_from", "init_include", "init_rename")
+
 # Such as 1e-3, which PyYAML writes without quotes, and which jsonargparse reads as a number
 LIKE_A_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?\.?(inf|nan)|0[ox]\w+", re.IGNORECASE)
 
@@ -72,6 +75,9 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     config = config.clone()
     for key in ACTIONS:
         config.pop(key, None)
+    for key in INITIAL_WEIGHTS:
+        if not config.get(key):
+            config.pop(key, None)
     values: dict[str, Any] = json.loads(parser.dump(config, format="json", skip_unset=False))
     values = with_given_texts(values, config.as_dict())
     left_out: list[str] = []
@@ -96,6 +102,11 @@ def as_yaml(values: Any) -> str:
 set_dumper("yaml", as_yaml)  # because jsonargparse's own dumper cannot write text Enums
 
 
+def given_here(saved: Path, values: Sequence[Given]) -> list[Given]:
+    """Return the values from this command's own options and configs, without those of the run's config.yaml."""
+    return [value for value in values if not value.place.startswith(f"{shown(saved)}, line ")]
+
+
 def forget_actions(
     config: Namespace, defaults: Namespace, saved: Path, values: Sequence[Given]
 ) -> None:
@@ -109,7 +120,7 @@ def forget_actions(
         saved: The run's config.yaml.
         values: The values from configs and options.
     """
-    own = {value.key for value in values if not value.place.startswith(f"{shown(saved)}, line ")}
+    own = {value.key for value in given_here(saved, values)}
     for key in ACTIONS:
         if key in config and key not in own:
             config[key] = defaults.get(key)

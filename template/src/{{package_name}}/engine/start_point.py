@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import UserError, shown
-from .checkpoints import find_checkpoint
+from .checkpoints import best_or_last, find_checkpoint
 from .runs import find_run, new_id, read_run
 
 BY_NAME = ("best", "last")  # checkpoints that are found in a run's directory
@@ -75,7 +75,11 @@ def named_checkpoint(run: Path, which: str, subcommand: str, config: Namespace) 
     Raises:
         UserError: The run has no such checkpoint, and the command needs one.
     """
-    found = find_checkpoint(run, which, config.weights_only is not False)
+    weights_only = config.weights_only is not False
+    if config.ckpt_path or which == "last":
+        found = find_checkpoint(run, which, weights_only)
+    else:
+        found = best_or_last(run, weights_only)
     if found:
         return str(found)
     if config.ckpt_path or subcommand != "fit":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cli import CLI
+from ..engine.checkpoints import best_or_last
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
@@ -53,9 +54,9 @@ def main(args: Sequence[str] | None = None) -> None:
     with mistakes_end_in_a_line():
         options = parse(args)
         run = find_run(options.run, chosen_folder(options.logs))
-        name = options.checkpoint + SUFFIXES[options.format]
-        path = options.output or run / name
-        export(run, options.checkpoint, options.format, path, options.tolerance)
+        checkpoint = options.checkpoint or checkpoint_of(run)
+        path = options.output or run / f"{checkpoint}{SUFFIXES[options.format]}"
+        export(run, checkpoint, options.format, path, options.tolerance)
 
 
 def parse(arguments: Sequence[str] | None) -> Namespace:
@@ -64,7 +65,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--run", default="last", help=RUN_HELP)
     add_logs_option(parser)
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="best, if left out"
+        "--checkpoint", choices=("best", "last"), help="best, if left out and there is one"
     )
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
     parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
@@ -75,6 +76,12 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         help="largest difference of predictions; 1e-4, if left out",
     )
     return parser.parse_args(arguments)
+
+
+def checkpoint_of(run: Path) -> str:
+    """Return which checkpoint a command takes by default: best, or last for a run that keeps no best one."""
+    found = best_or_last(run)
+    return found.stem if found else "best"
 
 
 class Exported(nn.Module):

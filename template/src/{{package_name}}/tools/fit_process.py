@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from ..engine.configs import given, place_of
+from ..engine.run_directory import logs_folder
 from ..utils.project import UserError, project_root
 from .options import PACKAGE
 from .run_files import Run
@@ -113,6 +115,24 @@ class FitProcess:
     def status(self) -> int:
         """The exit status: 0 after success, and a negative number after a signal."""
         return int(self.process.exitcode or 0)
+
+
+def with_fixed_source(arguments: Sequence[str]) -> list[str]:
+    """Return arguments of several fits, with the file that `--init_from` names.
+
+    Otherwise `last` would be another run for each of them.
+
+    Raises:
+        UserError: There is no such file or run.
+    """
+    wanted = place_of("init_from", given(arguments))
+    if wanted is None or wanted.value in (None, "null"):
+        return list(arguments)
+    # Imported only here, because it imports torch, which takes seconds.
+    from ..engine.init_weights import find_weights
+
+    path = find_weights(str(wanted.value), logs_folder(arguments))
+    return [*arguments, f"--init_from={path}"]
 
 
 def validations(run: Run, metric: str) -> dict[int, Validation]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ..engine.checkpoints import find_checkpoint
+from ..engine.checkpoints import best_or_last
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
@@ -45,7 +45,7 @@ tags: [pytorch, lightning]
 ```python
 from {module} import {model}
 
-module = {model}.load_from_checkpoint("best.ckpt")
+module = {model}.load_from_checkpoint("{checkpoint}")
 ```
 """
 SOFTWARE = {"python": "Python", "torch": "PyTorch", "lightning": "Lightning"}
@@ -84,7 +84,7 @@ def card(run: Path) -> str:
     """Return the model card of a run. Raise UserError if it has not been tested, or has no checkpoint."""
     record = Run(run).record
     results = test_results(record)
-    checkpoint = find_checkpoint(run, "best")
+    checkpoint = best_or_last(run)
     if not results or not checkpoint:
         advice = f"python src/main.py test --run {run.name}"
         raise UserError(f"{shown(run)} was not tested: {advice}")
@@ -95,7 +95,8 @@ def card(run: Path) -> str:
         **code_and_data(record, config),
         "Module": code(config["model"]["class_path"]),
         "Network": code(network(config)),
-        "Checkpoint": f"best.ckpt (SHA-256 {digest(checkpoint)})",
+        "Started from": parent(record),
+        "Checkpoint": f"{checkpoint.name} (SHA-256 {digest(checkpoint)})",
         "Trained": trained(run, record),
         "Hardware": hardware(record),
         "Software": software(record),
@@ -110,6 +111,7 @@ def card(run: Path) -> str:
         origin=table(origin),
         module=module,
         model=model,
+        checkpoint=checkpoint.name,
     )
 
 
@@ -168,6 +170,14 @@ def network(config: Values) -> str:
     if isinstance(net, dict):
         net = net.get("class_path")
     return str(net or "")
+
+
+def parent(record: Values) -> str:
+    """Return the checkpoint whose weights the run started from; empty if it started from random ones."""
+    found = record.get("parent") or {}
+    if not found:
+        return ""
+    return f"{code(found['checkpoint'])} (SHA-256 {found['sha256']})"
 
 
 def digest(path: Path) -> str:

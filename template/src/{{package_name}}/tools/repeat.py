@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import OPTION, logs_folder
 from ..utils.project import UserError, printable, project_root
-from .fit_process import FitProcess
+from .fit_process import FitProcess, with_fixed_source
 from .options import Parser, command_parser, count, stop_like_ctrl_c
 from .runs.command import main as runs
 
@@ -28,6 +28,7 @@ def main(args: Sequence[str] | None = None) -> None:
         options, fit_arguments = new_parser().parse_known_args(args)
         repeats = repeated_options(options.seeds, options.folds)
         project_root()  # loads .env
+        fit_arguments = with_fixed_source(fit_arguments)
         for own in repeats:
             fit([*fit_arguments, f"--name={options.name}", *own])
             finished += 1

@@ -18,7 +18,7 @@ COLUMNS = ("name", "id", "status", "duration", "epochs", "steps", "commit")
 NEED_NO_VALUES = ("id", "name", "status")  # keys that do not need all files of a run
 
 # Types of values in a run.json that is not damaged
-KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list}
+KINDS = {"status": str, "metrics": dict, "git": dict, "commands": list, "parent": dict}
 # Keys of run.json that are no provenance
 NOT_ORIGIN = {"schema", "name", "id", "start", "end", "commands", "metrics", "samples_per_second"}
 
@@ -197,6 +197,7 @@ class Run:
         values["epochs"] = one_more(self.last.get("epoch"))
         values["steps"] = one_more(self.last.get("step"))
         values["commit"] = self.commit
+        values["parent"] = self.parent
         return values
 
     @property
@@ -207,6 +208,12 @@ class Run:
             return None
         star = "*" if git.get("dirty") else ""
         return str(git["commit"])[:7] + star
+
+    @property
+    def parent(self) -> str | None:
+        """The run, or else the file, whose weights the run started from; None if it started from random ones."""
+        parent = self.record.get("parent") or {}
+        return parent.get("run") or parent.get("checkpoint")
 
     @property
     def origin(self) -> Values:

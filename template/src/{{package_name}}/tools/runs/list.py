@@ -35,6 +35,8 @@ def list_runs(options: Namespace) -> None:
     columns = [*FIRST, *metric_columns(listed, options.metric)]
     if options.varied:
         columns += varied(listed)
+    if any(run.parent for run in listed):
+        columns.append("parent")
     columns.append(LAST)
     show(columns, [cells(run, columns) for run in listed], fold=False)
     if len(listed) < len(runs):

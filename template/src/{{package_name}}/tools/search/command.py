@@ -15,6 +15,7 @@ from ...engine import configs
 from ...engine.import_path import forget_working_directory
 from ...engine.run_directory import logs_folder
 from ...utils.project import UserError, shown
+from ..fit_process import with_fixed_source
 from ..options import command_parser, mistakes_end_in_a_line, stop_like_ctrl_c
 from .best import experiment, write_best
 from .settings import Search
@@ -37,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
         logs_folder(fit).mkdir(parents=True, exist_ok=True)
         experiment(search.study)  # raises UserError before the search instead of after it
         with explained(search.storage):
-            worker = Worker(search, fit)
+            worker = Worker(search, with_fixed_source(fit))
             worker.work()
             write_best(worker.study, search.metric)
 
