@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import DIGITS, Render, fail, succeed
 from PIL import Image
@@ -42,6 +43,14 @@ KINDS = {
         "boxes": logits[:, None, None],
         "count": len(logits),
         "id": [f"sample-{i}-{k}" for k in range(len(logits))],
+    },
+    "arrays": lambda logits, i: {
+        "class": logits.argmax(1),
+        "val/mask": logits.argmax(1)[:, None, None].expand(-1, 4, 5),
+        "found": logits[:, None, :, None] > 0,
+        "image": logits.softmax(1).view(-1, 1, 2, 5).repeat(1, 3, 1, 1).bfloat16(),
+        "logits": logits[:, :, None, None],
+        "each": [row[None, None, :3].softmax(2) for row in logits],
     },
     "detections": lambda logits, i: [{"digit": row.argmax(), "p": np.float32(0.5)} for row in logits],
     "nothing": lambda logits, i: None,
@@ -103,11 +112,11 @@ def rows(project: Path, name: str = "own", file: str = "predictions.csv") -> lis
 
 
 def leftovers(project: Path) -> list[str]:
-    return [path.name for path in project.glob("logs/own/*/predictions*")]
+    return [path.name for path in project.glob("logs/own/*/predictions*") if path.is_file()]
 
 
 def predict(project: Path, kind: str, *options: str) -> list[dict[str, str]]:
-    for path in project.glob("logs/own/*/predictions*"):
+    for path in project.glob("logs/own/*/predictions.csv"):
         path.unlink()
     output = succeed(project, "predict", "--run=own", *QUIET, *options, KIND=kind)
     assert "Predictions: " in output
@@ -137,9 +146,34 @@ def test_of_a_dictionary_each_value_is_written_that_has_one_for_each_sample(proj
     assert float(found[0]["score"]) == pytest.approx(
         max(float(found[0][f"array{i}"]) for i in range(10))
     )
-    assert "boxes" not in found[0] and "count" not in found[0]
-    assert output.count("leaves out boxes, which has the shape (32, 1, 1, 10)") == 1
+    assert "count" not in found[0]
     assert output.count("leaves out count, which is one value for 32 samples") == 1
+
+
+def test_masks_and_images_are_files_that_a_column_names(project: Path) -> None:
+    found = predict(project, "arrays", "--data=my_project.data_modules.digits.DigitsDataModule")
+    (directory,) = project.glob("logs/own/*")
+    row = found[7]
+    assert list(row)[-6:] == ["class", "val/mask", "found", "image", "logits", "each"]
+    assert row["val/mask"] == "predictions/val_mask/7.png"
+    mask = np.asarray(Image.open(directory / row["val/mask"]))
+    assert mask.shape == (4, 5) and (mask == int(row["class"])).all(), "a pixel is a class"
+    logits = np.load(directory / row["logits"])
+    assert row["logits"] == "predictions/logits/7.npy" and logits.shape == (10, 1, 1)
+    shades = np.asarray(Image.open(directory / row["found"]))
+    assert (shades.ravel() == (logits.ravel() > 0) * 255).all()
+    probabilities = np.exp(logits.ravel()) / np.exp(logits).sum()
+    picture = Image.open(directory / row["image"])
+    assert (picture.mode, picture.size) == ("RGB", (5, 2))
+    red = np.asarray(picture)[:, :, 0].ravel()
+    assert red == pytest.approx(probabilities * 255, abs=2)
+    assert Image.open(directory / row["each"]).size == (3, 1)
+    assert len(list((directory / "predictions" / "val_mask").iterdir())) == SAMPLES
+
+    fewer = predict(project, "arrays", "--trainer.limit_predict_batches=1")
+    files = {path.name for path in (directory / "predictions" / "val_mask").iterdir()}
+    assert files == {f"{row['id']}.png" for row in fewer}, "files of earlier samples are gone"
+    assert not list(directory.glob("*.part*"))
 
 
 @pytest.mark.parametrize(
@@ -186,9 +220,11 @@ def test_samples_without_positions_are_counted(project: Path) -> None:
 
 
 def test_several_loaders_have_their_number_in_each_row(project: Path) -> None:
-    found = predict(project, "classes", "--data=my_project.data_modules.stream.Two")
+    found = predict(project, "arrays", "--data=my_project.data_modules.stream.Two")
     expected = [(str(k), str(i)) for k in range(2) for i in range(SAMPLES)]
     assert [(row["loader"], row["id"]) for row in found] == expected
+    names = [f"predictions/found/{k}-{i}.png" for k, i in expected]
+    assert [row["found"] for row in found] == names
 
 
 def test_true_labels_and_files_are_beside_the_predictions(project: Path) -> None:

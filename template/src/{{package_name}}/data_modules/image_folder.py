@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
+from ..engine.picture_files import files_in
+from ..utils.new_data import read_learned
 from ..utils.project import UserError, project_root, shown
-from .pictures import PictureDataModule, Pictures, files_in, names_and_sizes
+from .pictures import PictureDataModule, Pictures, names_and_sizes
 
 
 class ImageFolderDataModule(PictureDataModule):
@@ -26,12 +28,20 @@ class ImageFolderDataModule(PictureDataModule):
         self.folder = project_root() / "data" / "pictures"
         if folder:
             self.folder = Path(folder)
+        if self.predict:  # the training pictures need not be there
+            self.classes = read_learned(self.run)["classes"]
+            self.num_classes = len(self.classes)
+            return
         self.has_val = (self.folder / "val").is_dir()
         self.classes = self._classes("train")
         self.num_classes = len(self.classes)
         for name in ("val", "test"):
             if (self.folder / name).is_dir():
                 self._check_classes(name)
+
+    def learned(self) -> dict[str, Any]:
+        """Return what predictions of new pictures need of the training pictures."""
+        return {"classes": self.classes}
 
     @property
     def sha256(self) -> dict[str, str]:

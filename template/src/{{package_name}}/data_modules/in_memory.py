@@ -108,6 +108,9 @@ class InMemoryDataModule(LightningDataModule):
         split_seed: Seed of the choice of these samples.
         on_device: Whether to keep all data on the device that trains; only without workers.
         fold: Hold out one of several parts instead: 2/5 is the second of five, which together are all samples.
+        predict: New data for `predict` instead of the test set: a folder of pictures, or a picture.
+        run: Directory of the run that predicts new data. The command line fills it in.
+        strict: Whether to end at a picture that cannot be read, instead of leaving its predictions empty.
 
     Raises:
         UserError: `on_device` is given with workers, or `fold` is not such as 2/5.
@@ -126,6 +129,9 @@ class InMemoryDataModule(LightningDataModule):
         split_seed: int = 0,
         on_device: bool = False,
         fold: str | None = None,
+        predict: str | None = None,
+        run: str | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__()
         if on_device and num_workers:
@@ -138,6 +144,9 @@ class InMemoryDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.on_device = on_device
         self.fold = parse_fold(fold) if fold else None
+        self.predict = predict
+        self.run = run
+        self.strict = strict
 
     @abstractmethod
     def load(self, train: bool) -> ImageTensors:
@@ -145,6 +154,8 @@ class InMemoryDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Load what the stage needs: `fit`, `validate`, `test` or `predict`."""
+        if self.predict:  # `predict_dataloader` loads it
+            return
         if stage in ("test", "predict"):
             self.test_set = self.load(train=False)
             check_images(self, self.test_set)
@@ -169,7 +180,25 @@ class InMemoryDataModule(LightningDataModule):
         return self._evaluation_loader(self.test_set)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
+        if self.predict:
+            return self._evaluation_loader(self.new_samples(self.predict))
         return self.test_dataloader()
+
+    def learned(self) -> dict[str, Any]:
+        """Return what new data need of the training data, as plain values. A subclass reads it with `read_learned`."""
+        return {}
+
+    def new_samples(self, path: str) -> Any:
+        """Return the dataset of new samples that `predict` names. Override it for other data than pictures."""
+        try:
+            from ..engine.new_pictures import pictures_at, read_picture
+        except ModuleNotFoundError as error:
+            raise UserError("pictures are read with Pillow: pip install pillow") from error
+        if len(self.input_shape) != 3 or self.input_shape[0] not in (1, 3):
+            name = type(self).__name__
+            problem = f"data.predict is {path}, but samples of {name} are no pictures"
+            raise UserError(f"{problem}: write its new_samples")
+        return pictures_at(Path(path), read_picture, self.input_shape, self.strict)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scale uint8 images to [0, 1], augment them in training, and normalise them, in the network's dtype."""
@@ -186,6 +215,7 @@ class InMemoryDataModule(LightningDataModule):
 
     def _evaluation_loader(self, data: Any) -> DataLoader[Batch]:
         data = self._on_training_device(data)
+        check_processes(data, self.trainer.world_size if self.trainer else 1)
         # Lightning's default sampler repeats samples to give all processes equally many, which distorts the metrics.
         return self._loader(data, self._sampler(UnrepeatedDistributedSampler, data, shuffle=False))
 
@@ -232,6 +262,14 @@ def check_images(module: InMemoryDataModule, data: Any) -> None:
         )
 
 
+def check_processes(data: Any, processes: int) -> None:
+    """Raise UserError if there are fewer samples than processes, because each process needs one."""
+    if len(data) < processes:
+        raise UserError(
+            f"{processes} processes cannot share a set of {len(data)}: pass --trainer.devices {len(data) or 1}"
+        )
+
+
 def seed_of_run() -> int:
     """Return the seed from the command line. With the epoch, it decides the order of the samples."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
@@ -261,5 +299,7 @@ class DownloadedDataModule(InMemoryDataModule):
 
     def prepare_data(self) -> None:
         """Download missing files, and check the SHA-256 of all files. Raise UserError if either fails."""
+        if self.predict:  # which needs no training data
+            return
         for name, sha256 in self.sha256.items():
             download(name, sha256, self.mirrors, self.folder)

@@ -9,27 +9,15 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import suggested_max_num_workers
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..engine.new_pictures import NewPictures, PictureError, pictures_at
+from ..engine.picture_files import files_in, read_pixels
 from ..utils.project import UserError, shown
 from .augment import mirror, shift
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
 MOST_WORKERS = 8
-UNKNOWN_RANGE = ("I", "F")  # Pillow's modes of 32-bit pixels, of which any number may be white
-SIXTEEN_BITS = "I;16"  # what Pillow's modes of 16-bit pixels begin with
-
-
-class PictureError(UserError):
-    """A file that is no picture.
-
-    PyTorch raises a worker's error again with its traceback in the text. Only the message is kept here.
-    """
-
-    def __init__(self, text: str) -> None:
-        message = text.rpartition("PictureError: ")[2]
-        super().__init__(message.strip())
 
 
 class Pictures(ImageTensors):
@@ -126,8 +114,14 @@ class PictureDataModule(InMemoryDataModule):
         """Return the training set, or the test set."""
         return self.part("train" if train else "test")
 
+    def new_samples(self, path: str) -> NewPictures:
+        """Return the pictures in a folder to predict, or the one in a file."""
+        return pictures_at(Path(path), read_picture, self.input_shape, self.strict)
+
     def setup(self, stage: str) -> None:
         """Find the pictures that the stage, `fit`, `validate`, `test` or `predict`, needs."""
+        if self.predict:  # `predict_dataloader` finds them
+            return
         if self.has_val and self.fold:
             advice = "leave it out, or remove them"
             raise UserError(f"fold is set, but there are pictures for validation: {advice}")
@@ -145,41 +139,8 @@ class PictureDataModule(InMemoryDataModule):
 
 
 def read_picture(file: Path | BytesIO, shape: tuple[int, ...]) -> Tensor:
-    """Return a picture as an image, uint8 of a shape (C, H, W)."""
-    channels, height, width = shape
-    with Image.open(file) as opened:
-        opened.draft(None, (2 * width, 2 * height))  # decode a large JPEG at half its size or less
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode in UNKNOWN_RANGE:
-            problem = f"what is black and white in mode {picture.mode} is unknown"
-            raise ValueError(f"{problem}: save 8 or 16 bits")
-    if picture.mode.startswith(SIXTEEN_BITS):
-        # without this, Pillow would make all that is over 255 white
-        picture = picture.point(lambda value: value * (1 / 256))
-    if picture.has_transparency_data:
-        picture = on_white(picture)
-    mode = "L" if channels == 1 else "RGB"
-    picture = ImageOps.fit(picture.convert(mode), (width, height))
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return pixels.view(height, width, channels).permute(2, 0, 1)
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """Return a picture with white where it is transparent. Its colours there are not meant to be seen."""
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture)
-
-
-def files_in(folder: Path) -> list[Path]:
-    """Return all files in a folder and its folders, sorted, without hidden ones and those in hidden folders."""
-    found = []
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        is_hidden = any(part.startswith(".") for part in parts)
-        if path.is_file() and not is_hidden:
-            found.append(path)
-    return sorted(found)
+    """Return a picture as an image, uint8 of a shape (C, H, W). Change it to read pictures differently."""
+    return torch.from_numpy(read_pixels(file, shape))
 
 
 def names_and_sizes(folder: Path) -> dict[str, str]:

@@ -48,8 +48,10 @@ from .local_settings import with_local_settings
 from .loggers import disable_loggers, place_loggers, run_name
 from .messages import construction_message, explain_parse_error, user_message, with_place
 from .monitor import check_directions, check_file_names
+from .new_data import new_data_of, pass_run_to_data
 from .noise import silence_noise
 from .options import add_options, check_options
+from .predictions import PredictionWriter
 from .record import RunRecord
 from .run_callbacks import as_list, callbacks_of, loggers_of_fit, plugins_of
 from .run_directory import logs_folder
@@ -255,6 +257,7 @@ class RunCLI(LightningCLI):
         config.ckpt_path = self.start.checkpoint
         if is_fit:
             self.initial = self.choose_initial_weights(config)
+        pass_run_to_data(config, str(self.subcommand), self.start.directory)
         config.trainer.default_root_dir = str(self.start.directory)
         if config.trainer.fast_dev_run:
             disable_loggers(config.trainer, is_fit)
@@ -348,8 +351,10 @@ class RunCLI(LightningCLI):
             record = RunRecord(self.directory, self.command_line, self.config_to_save(), parent)
         if record and self.subcommand == "fit":
             kwargs["logger"] = loggers_of_fit(init.trainer, record)
+        new_data = new_data_of(self.config[self.subcommand])
+        predictions = PredictionWriter(self.directory, new_data)
         callbacks = callbacks_of(
-            str(self.subcommand), init.trainer, self.directory, record, self.checkpoint
+            str(self.subcommand), init.trainer, predictions, record, self.checkpoint
         )
         plugins = plugins_of(init.trainer)
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)

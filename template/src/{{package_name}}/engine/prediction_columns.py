@@ -50,14 +50,24 @@ def with_class_names(columns: Columns, classes: Sequence[Any]) -> Columns:
     for name, values in columns.items():
         named[name] = values
         if name in ("class", "label") and are_numbers_of(classes, values):
-            named[f"{name}_name"] = [classes[number] for number in values]
+            named[f"{name}_name"] = ["" if value is None else classes[value] for value in values]
     return named
 
 
+def without_problems(columns: Columns, problems: Sequence[str]) -> Columns:
+    """Return the columns with empty cells for samples with a problem."""
+    found: Columns = {}
+    for name, values in columns.items():
+        cells = zip(values, problems, strict=True)
+        found[name] = [None if problem else value for value, problem in cells]
+    return found
+
+
 def are_numbers_of(classes: Sequence[Any], values: Sequence[Any]) -> bool:
-    """Return whether all values are valid indices into `classes`."""
+    """Return whether all values are valid indices into `classes`, or None, which is for unknown ones."""
+    known = [value for value in values if value is not None]
     return len(classes) > 0 and all(
-        isinstance(value, int) and 0 <= value < len(classes) for value in values
+        isinstance(value, int) and 0 <= value < len(classes) for value in known
     )
 
 

@@ -3,7 +3,7 @@
 import csv
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,12 +12,23 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset
 
-from ..utils.project import UserError, shown
-from .prediction_columns import Columns, prediction_columns, samples_of, with_class_names
+from ..utils.project import UserError, shown, write
+from .new_data import SOURCE, predictions_folder
+from .prediction_columns import (
+    Columns,
+    by_name,
+    prediction_columns,
+    samples_of,
+    with_class_names,
+    without_problems,
+)
+from .prediction_files import PredictionFiles, is_of_arrays
 from .samples import known_of_samples, loaders_in, samples_in
 
 # Leading columns of a part file: the number of the loader, and the sample's position in its dataset.
 KEY = 2
+# A file's name may hold bytes that are no UTF-8. They are spelt out.
+TEXT: Any = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -25,19 +36,32 @@ class PredictionWriter(BasePredictionWriter):
 
     `id` is the sample's position. A tensor of shape (N,) or a list becomes one column, a tensor of shape (N, K) K
     columns. If the data module has `classes`, the column `class_name` has the name of the `class`. Columns such as
-    `file` and `label` come from the dataset's `sample_columns`.
+    `file` and `label` come from the dataset's `sample_columns`. Of a sample with a `problem`, nothing is predicted.
+
+    Args:
+        directory: The run's directory.
+        new_data: Path of new data, whose predictions get a folder of their own; None for the test set.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, new_data: str | None = None) -> None:
         super().__init__(write_interval="batch")
         self.directory = directory
+        self.new_data = new_data
+        self.parts: list[Path] = []
         self.header: list[str] = []
         self.said: set[str] = set()
         self.seen: dict[int, int] = {}  # samples so far, for each loader that gives no positions
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        directory = trainer.strategy.broadcast(self.directory)
-        self.parts = [directory / f"predictions.part{rank}" for rank in range(trainer.world_size)]
+        folder = self.directory
+        if self.new_data:
+            folder = predictions_folder(folder, self.new_data)
+        if trainer.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            PredictionFiles(folder).remove()  # those of a killed process
+        self.folder = trainer.strategy.broadcast(folder)
+        self.files = PredictionFiles(self.folder)
+        self.parts = [self.folder / f"predictions.part{rank}" for rank in range(trainer.world_size)]
         self.part = self.parts[trainer.global_rank]
         self.part.unlink(missing_ok=True)
 
@@ -59,20 +83,40 @@ class PredictionWriter(BasePredictionWriter):
         else:
             count = samples_in(batch) or samples_of(prediction)
             ids = self.next_positions(trainer, dataloader_idx, count)
-        predicted, left_out = prediction_columns(prediction, len(ids))
-        for name, problem in left_out.items():
-            self.say_left_out(name, problem)
-        if not predicted:
-            return
-
         columns: Columns = {"id": ids}
         if len(loaders) > 1:
             columns["loader"] = [dataloader_idx] * len(ids)
         columns |= prediction_columns(known_of_samples(loader, ids), len(ids))[0]
+        predicted = self.predicted_columns(prediction, columns)
+        if not predicted:
+            return
         columns |= predicted
         classes = getattr(cast("Any", trainer).datamodule, "classes", ())
         columns = with_class_names(columns, classes)
         self.append(columns, [dataloader_idx] * len(ids), ids)
+
+    def predicted_columns(self, prediction: Any, known: Columns) -> Columns:
+        """Return the columns of a prediction, and write its masks and images.
+
+        Args:
+            prediction: The output of `predict_step`.
+            known: The columns about its samples.
+        """
+        count = len(known["id"])
+        values = by_name(prediction)
+        arrays = {name: value for name, value in values.items() if is_of_arrays(value)}
+        others = {name: value for name, value in values.items() if name not in arrays}
+        predicted, left_out = prediction_columns(others, count)
+        problems = known.get("problem", [""] * count)
+        predicted = without_problems(predicted, problems)
+        for name, value in arrays.items():
+            if len(value) == count:
+                predicted[name] = self.files.write(name, value, file_stems(known, problems))
+            else:
+                left_out[name] = f"has {len(value)} values for {count} samples"
+        for name, problem in left_out.items():
+            self.say_left_out(name, problem)
+        return predicted
 
     def next_positions(self, trainer: Trainer, loader: int, count: int) -> list[int]:
         """Return the positions of a batch's samples for a loader that does not give them.
@@ -102,7 +146,7 @@ class PredictionWriter(BasePredictionWriter):
                 "predict_step has to return the same values in every batch, "
                 f"but these are in some alone: {changed}"
             )
-        with self.part.open("a", newline="", encoding="utf-8") as file:
+        with self.part.open("a", **TEXT) as file:
             writer = csv.writer(file)
             if not self.header:
                 writer.writerow(["loader", "position", *header])
@@ -114,33 +158,101 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
-        path = self.directory / "predictions.csv"
+        path = self.folder / "predictions.csv"
         if not any(part.exists() for part in self.parts):
             rank_zero_info(f"predict_step has returned no rows: {shown(path)} is not written")
+            self.remove_empty_folder()
             return
-        whole = self.directory / "predictions.part"
-        with ExitStack() as stack, whole.open("w", newline="", encoding="utf-8") as file:
+        whole = self.folder / "predictions.part"
+        problems = self.merge(whole)
+        self.files.replace()
+        whole.replace(path)
+        if self.new_data:
+            write(self.folder / SOURCE, f"{Path(self.new_data).absolute()}\n")
+        for part in self.parts:
+            part.unlink(missing_ok=True)
+        if problems:
+            rank_zero_info(problems)
+        rank_zero_info(f"Predictions: {shown(path)}")
+
+    def merge(self, path: Path) -> str:
+        """Write the rows of all part files to a file. Return a line about samples without a prediction, if any."""
+        with ExitStack() as stack, path.open("w", **TEXT) as file:
             parts = [stack.enter_context(rows_of(part)) for part in self.parts if part.exists()]
             writer = csv.writer(file)
             headers = [next(rows) for rows in parts]
-            writer.writerow(headers[0][KEY:])
-            merged = heapq.merge(*parts, key=lambda row: (int(row[0]), int(row[1])))
-            writer.writerows(row[KEY:] for row in merged)
-        whole.replace(path)
-        for part in self.parts:
-            part.unlink(missing_ok=True)
-        rank_zero_info(f"Predictions: {shown(path)}")
+            header = headers[0][KEY:]
+            problems = Problems(header)
+            writer.writerow(header)
+            for row in heapq.merge(*parts, key=lambda row: (int(row[0]), int(row[1]))):
+                problems.count(row[KEY:])
+                writer.writerow(row[KEY:])
+        return problems.line()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Remove the incomplete part file."""
-        if trainer.predicting:
+        """Remove the incomplete files."""
+        if trainer.predicting and self.parts:  # else it has not begun to write
             self.part.unlink(missing_ok=True)
+            self.files.remove()
+            self.remove_empty_folder()
+
+    def remove_empty_folder(self) -> None:
+        """Remove the folder of new predictions if there are none. Another process may still have files there."""
+        if self.new_data:
+            with suppress(OSError):
+                self.folder.rmdir()
+                self.folder.parent.rmdir()
+
+
+class Problems:
+    """Counts the samples without a prediction. The column `problem` says why.
+
+    Args:
+        header: The columns' names.
+    """
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self.header = header
+        self.samples = 0
+        self.found = 0
+        self.first: dict[str, str] = {}
+
+    def count(self, row: Sequence[str]) -> None:
+        """Count a row."""
+        self.samples += 1
+        cells = dict(zip(self.header, row, strict=True))
+        if cells.get("problem"):
+            self.first = self.first or cells
+            self.found += 1
+
+    def line(self) -> str:
+        """Return how many there are, and the first one with its problem; an empty text if there is none."""
+        if not self.found:
+            return ""
+        name = self.first["id"]
+        for column in ("row", "file"):
+            if column in self.first:
+                name = self.first[column]
+        which = "" if self.found == 1 else "The first is "
+        return (
+            f"{self.found} of {self.samples} samples have no prediction, and `problem` says why. "
+            f"{which}{name}: {self.first['problem']}"
+        )
+
+
+def file_stems(known: Columns, problems: Sequence[str]) -> list[str]:
+    """Return the names of the samples' files, without a suffix; empty for those with a problem."""
+    ids = [str(number) for number in known["id"]]
+    if "loader" in known:
+        pairs = zip(known["loader"], ids, strict=True)
+        ids = [f"{loader}-{number}" for loader, number in pairs]
+    return ["" if problem else name for name, problem in zip(ids, problems, strict=True)]
 
 
 @contextmanager
 def rows_of(path: Path) -> Iterator[Iterator[list[str]]]:
     """Open a CSV file, and yield an iterator over its rows."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(**TEXT) as file:
         yield csv.reader(file)

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ..utils.project import mask, project_root, shown, write
 from .finders import with_found_values
 from .metrics_file import MetricsFile
+from .new_data import write_learned
 from .progress import leave_bar
 from .runs import read_run
 from .saved_config import as_yaml
@@ -139,6 +140,8 @@ class RunRecord(Callback):
         if self.describes_run:
             write(self.directory / "config.yaml", str(self.config))
             self.facts = self.describe_run(trainer)
+        if self.first_stage == "fit":
+            write_learned(self.directory, cast("Any", trainer).datamodule)
         self.save(trainer, "running")
 
     def describe_run(self, trainer: Trainer) -> dict[str, Any]:

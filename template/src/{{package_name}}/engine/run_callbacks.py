@@ -1,7 +1,6 @@
 """Chooses the callbacks of a command. Read it to see the callbacks of every run, and the options that disable them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -34,7 +33,7 @@ def has_kind(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
 def callbacks_of(
     subcommand: str,
     trainer: Any,
-    directory: Path,
+    predictions: PredictionWriter,
     record: RunRecord | None,
     checkpoint: BestCheckpoint,
 ) -> list[Callback]:
@@ -43,7 +42,7 @@ def callbacks_of(
     Args:
         subcommand: fit, validate, test or predict.
         trainer: The trainer's configuration, with its callbacks built.
-        directory: The run's directory.
+        predictions: Writes predictions.csv.
         record: Writes the run's record; None in a fast run, which is not recorded.
         checkpoint: Saves best.ckpt and last.ckpt.
     """
@@ -64,7 +63,7 @@ def callbacks_of(
     if record and trainer.enable_checkpointing is not False:
         callbacks.append(checkpoint)
     if record and subcommand == "predict":
-        callbacks.append(PredictionWriter(directory))
+        callbacks.append(predictions)
     return callbacks
 
 

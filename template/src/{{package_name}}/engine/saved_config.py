@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import shown
 from .configs import Given
+from .new_data import forget_new_data
 from .secrets import without_secrets
 
 # Options that are actions. config.yaml describes the run, and leaves them out.
@@ -78,6 +79,7 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     for key in INITIAL_WEIGHTS:
         if not config.get(key):
             config.pop(key, None)
+    forget_new_data(config)
     values: dict[str, Any] = json.loads(parser.dump(config, format="json", skip_unset=False))
     values = with_given_texts(values, config.as_dict())
     left_out: list[str] = []

@@ -1,0 +1,230 @@
+"""`predict --run X --data.predict …`: data that no training has seen, where the training data are not."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Render, fail, run, succeed
+from PIL import Image
+
+QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+SHORT = ("--trainer.max_epochs=8", "--trainer.accelerator=cpu", *QUIET)
+PICTURES = (
+    "-c", "configs/data/image_folder.yaml", "-c", "configs/model/simplenet.yaml",
+    "--data.image_size=16", "--data.num_workers=0", "--data.batch_size=4", "--data.folder=pictures",
+)  # fmt: skip
+
+
+def save_picture(path: Path, brightness: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 16), (brightness, brightness, brightness)).save(path)
+
+
+@pytest.fixture(scope="module")
+def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with runs of dark and bright pictures and of tables, whose data are gone."""
+    rendered = render(
+        datasets=["digits", "image_folder", "csv_table"],
+        models=["simplenet", "mlp", "regression"],
+        package_name="my_project",
+    )
+    folder = shutil.copytree(rendered, tmp_path_factory.mktemp("new data") / "my-project")
+    for part, count in (("train", 20), ("test", 5)):
+        for name, brightness in (("bright", 200), ("dark", 40)):
+            for i in range(count):
+                save_picture(folder / "pictures" / part / name / f"{i:02}.png", brightness + i)
+    succeed(folder, "fit", *PICTURES, *SHORT, "--name=pictures")
+    shutil.rmtree(folder / "pictures")
+    return folder
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Path:
+    """A copy elsewhere, as on another machine."""
+    return shutil.copytree(trained, tmp_path / "elsewhere" / "my-project")
+
+
+@pytest.fixture
+def new(project: Path) -> Path:
+    """New pictures, in nested folders that are named after no class."""
+    folder = project / "new pictures"
+    for name, brightness in (("a.png", 210), ("monday/b.png", 45), ("monday/noon/c.jpg", 205)):
+        save_picture(folder / name, brightness)
+    return folder
+
+
+def predict(project: Path, name: str, *options: str) -> str:
+    return succeed(project, "predict", f"--run={name}", *QUIET, *options)
+
+
+def python(project: Path, code: str) -> str:
+    """Run Python with the project's package, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def written(project: Path, name: str, folder: str) -> list[dict[str, str]]:
+    (path,) = project.glob(f"logs/{name}/*/new/{folder}/predictions.csv")
+    return table(path)
+
+
+def test_new_pictures_are_predicted_without_the_training_pictures(project: Path, new: Path) -> None:
+    output = predict(project, "pictures", f"--data.predict={new}")
+    rows = written(project, "pictures", "new_pictures")
+    assert [row["file"] for row in rows] == ["a.png", "monday/b.png", "monday/noon/c.jpg"]
+    assert [row["class_name"] for row in rows] == ["bright", "dark", "bright"]
+    assert "label" not in rows[0]
+    (run_id,) = (project / "logs" / "pictures").iterdir()
+    place = f"logs/pictures/{run_id.name}/new/new_pictures/predictions.csv"
+    assert output.splitlines()[-1] == f"Predictions: {place}"
+
+
+def test_one_picture_is_predicted(project: Path, new: Path) -> None:
+    predict(project, "pictures", f"--data.predict={new / 'monday' / 'b.png'}")
+    (row,) = written(project, "pictures", "b")
+    assert (row["id"], row["file"], row["class_name"]) == ("0", "b.png", "dark")
+
+
+def damaged(new: Path) -> None:
+    """Add a text and half a picture to new pictures, at the places 1 and 3."""
+    (new / "b.png").write_text("no picture")
+    save_picture(new / "whole.png", 45)
+    content = (new / "whole.png").read_bytes()
+    (new / "whole.png").unlink()
+    (new / "monday" / "c.png").write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_cannot_be_read_is_said_at_its_place_and_the_others_are_predicted(
+    project: Path, new: Path, workers: str
+) -> None:
+    damaged(new)
+    output = predict(project, "pictures", f"--data.predict={new}", f"--data.num_workers={workers}")
+    rows = written(project, "pictures", "new_pictures")
+    assert [row["file"] for row in rows] == [
+        "a.png", "b.png", "monday/b.png", "monday/c.png", "monday/noon/c.jpg"
+    ]  # fmt: skip
+    assert [row["class_name"] for row in rows] == ["bright", "", "dark", "", "bright"]
+    assert [row["p0"] == "" for row in rows] == [False, True, False, True, False]
+    assert rows[0]["problem"] == "" and "cannot identify image file" in rows[1]["problem"]
+    (line,) = [line for line in output.splitlines() if "problem" in line]
+    assert line.startswith(
+        "2 of 5 samples have no prediction, and `problem` says why. The first is b.png: cannot identify"
+    )
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_strictly_the_first_that_cannot_be_read_ends_it_and_nothing_is_written(
+    project: Path, new: Path, workers: str
+) -> None:
+    damaged(new)
+    options = (f"--data.predict={new}", f"--data.num_workers={workers}", "--data.strict=true")
+    message = fail(project, "predict", "--run=pictures", *QUIET, *options)
+    assert message.startswith("new pictures/b.png is no picture that can be read: cannot identify")
+    assert not list(project.glob("logs/pictures/*/new"))
+
+
+def test_two_processes_and_their_workers_share_the_pictures(project: Path, new: Path) -> None:
+    damaged(new)
+    (new / "d.png").write_bytes((new / "a.png").read_bytes())
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.num_workers=2")
+    predict(project, "pictures", f"--data.predict={new}", *two)
+    rows = written(project, "pictures", "new_pictures")
+    assert [row["id"] for row in rows] == [str(i) for i in range(6)]
+    assert [row["class_name"] for row in rows] == ["bright", "", "bright", "dark", "", "bright"]
+    assert [bool(row["problem"]) for row in rows] == [False, True, False, False, True, False]
+
+
+def test_fewer_samples_than_processes_are_refused_in_one_line(project: Path, new: Path) -> None:
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp")
+    done = run(
+        project, "predict", "--run=pictures", *QUIET, *two, f"--data.predict={new / 'a.png'}"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    line = "error: 2 processes cannot share a set of 1: pass --trainer.devices 1"
+    assert line in done.stderr.splitlines()
+
+
+def test_predictions_of_other_data_of_the_same_name_are_kept(project: Path, new: Path) -> None:
+    predict(project, "pictures", f"--data.predict={new / 'a.png'}")
+    predict(project, "pictures", f"--data.predict={new / 'a.png'}")
+    save_picture(project / "other" / "a.png", 45)
+    output = predict(project, "pictures", f"--data.predict={project / 'other' / 'a.png'}")
+    assert written(project, "pictures", "a")[0]["class_name"] == "bright"
+    assert written(project, "pictures", "a-2")[0]["class_name"] == "dark"
+    assert "/new/a-2/predictions.csv" in output
+    assert len(list(project.glob("logs/pictures/*/new/*"))) == 2
+
+
+def test_a_run_forgets_what_it_has_predicted(project: Path, new: Path) -> None:
+    (directory,) = (project / "logs" / "pictures").iterdir()
+    before = (directory / "config.yaml").read_text()
+    predict(project, "pictures", f"--data.predict={new}")
+    assert (directory / "config.yaml").read_text() == before
+    assert not {"predict", "run"} & yaml.safe_load(before)["data"]["init_args"].keys()
+
+
+@pytest.mark.parametrize("missing", ["nowhere", "empty"])
+def test_a_missing_or_empty_folder_is_named(project: Path, missing: str) -> None:
+    (project / "empty").mkdir()
+    message = fail(project, "predict", "--run=pictures", *QUIET, f"--data.predict={missing}")
+    assert message in (
+        "there is no nowhere: name a folder of pictures, or a picture",
+        "empty has no pictures in it",
+    )
+    assert not list(project.glob("logs/pictures/*/new"))
+
+
+def test_new_data_are_for_predict_alone(project: Path, new: Path) -> None:
+    for command in ("fit", "validate", "test"):
+        message = fail(project, command, "--run=pictures", *QUIET, f"--data.predict={new}")
+        assert message == "data.predict is an option of predict alone: leave it out"
+
+
+def test_a_run_of_an_older_version_is_refused_in_one_line(project: Path, new: Path) -> None:
+    (path,) = project.glob("logs/pictures/*/data.json")
+    path.unlink()
+    message = fail(project, "predict", "--run=pictures", *QUIET, f"--data.predict={new}")
+    run_id = path.parent.name
+    assert message == (
+        f"logs/pictures/{run_id} has no data.json, so its classes or its encoding are unknown: "
+        "train a new run"
+    )
+
+
+def test_datasets_of_the_template_predict_pictures_of_any_size(project: Path) -> None:
+    digits = ("-c", "configs/data/digits.yaml", "-c", "configs/model/simplenet.yaml")
+    succeed(project, "fit", *digits, *SHORT, "--name=digits")
+    code = """
+        from my_project.data_modules.digits import DigitsDataModule
+        from PIL import Image
+
+        images, labels = DigitsDataModule().load(train=False)[:20]
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            picture = Image.fromarray(image[0].numpy()).convert("RGB").resize((56, 56))
+            picture.save(f"drawn/{i:02} is a {label}.png")
+    """
+    (project / "drawn").mkdir()
+    python(project, code)
+    predict(project, "digits", "--data.predict=drawn", "--data.num_workers=1")
+    rows = written(project, "digits", "drawn")
+    right = [row["class"] == Path(row["file"]).stem[-1] for row in rows]
+    assert len(right) == 20 and sum(right) >= 18
