@@ -161,12 +161,14 @@ def files(project: Path) -> set[str]:
 
 
 # Folders with one owner, which come whole or not at all, such as src/my_project/engine/git.py
-WHOLE_FOLDER = re.compile(r"/(engine|tools/report|tools/runs|tools/search|tools/schema)/.*")
+WHOLE_FOLDER = re.compile(
+    r"^(src/.+/(engine|tools/report|tools/runs|tools/search|tools/schema))/.*"
+)
 
 
 def as_listed(path: str) -> str:
     """Return how the tables name a file: one of a whole folder by the folder."""
-    return WHOLE_FOLDER.sub(r"/\1/", path)
+    return WHOLE_FOLDER.sub(r"\1/", path)
 
 
 def choices_of(question: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What an owner adds, changes and deletes in the own rooms of a project does not fail the project's own tests."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,9 @@ ADDED = {
 
         class Own(ClassificationModule):
             def __init__(self, num_classes: int, width: int, monitor: str, mode: str) -> None:
-                net = lambda num_classes, input_shape: nn.Linear(width, num_classes)
+                net = lambda num_classes, input_shape: nn.Sequential(
+                    nn.Flatten(), nn.Linear(width, num_classes)
+                )
                 super().__init__(net, num_classes, [width], monitor=monitor, mode=mode)
     """,
     "src/my_project/data_modules/own.py": """
@@ -51,9 +54,9 @@ ADDED = {
         model:
           class_path: my_project.modules.own.Own
           init_args:
-            width: 3
+            width: 784
         checkpoint:
-          monitor: val/f1
+          monitor: val/acc
     """,
     "configs/experiment/own.yaml": """
         # 中文
@@ -80,8 +83,54 @@ ADDED = {
         checkpoint: {monitor: val/f1, mode: max}
     """,
     "data/table.csv": "x,colour,target\n" + "".join(f"{i},{i % 3},c{i % 2}\n" for i in range(60)),
-    "data/pictures/train/cat/1.png": "no picture",
 }
+MISTAKES = {  # in what an owner writes, and which of the project's own tests finds each
+    "data_modules.wrong.Test": "test_the_test_set_is_another_one",
+    "data_modules.wrong.Labels": "test_batches_fit_the_network",
+    "data_modules.wrong.Shape": "test_batches_fit_the_network",
+    "data_modules.wrong.Split": "test_every_training_sample_is_trained_or_validated_on_but_not_both",
+    "models.wrong.Deaf": "test_it_learns_one_batch_by_heart",
+    "models.wrong.Fixed": "test_its_checkpoint_loads_again",
+}
+WRONG_DATA = """
+    from .digits import DigitsDataModule
+
+
+    class Test(DigitsDataModule):
+        def load(self, train):
+            return super().load(train=True)
+
+
+    class Labels(DigitsDataModule):
+        num_classes = 9
+
+
+    class Shape(DigitsDataModule):
+        input_shape = (3, 28, 28)
+
+
+    class Split(DigitsDataModule):
+        def setup(self, stage):
+            super().setup(stage)
+            if stage == "fit":
+                self.val_set = self.train_set.subset(range(180))
+"""
+WRONG_NETWORKS = """
+    import torch
+    from torch import nn
+
+    from .simplenet import SimpleNet
+
+
+    class Deaf(SimpleNet):
+        def forward(self, images):
+            return super().forward(torch.zeros_like(images))
+
+
+    class Fixed(nn.Linear):
+        def __init__(self, num_classes, input_shape):
+            super().__init__(input_shape[1], num_classes)
+"""
 DELETED = ("configs/data/digits.yaml", "src/my_project/data_modules/digits.py")
 
 
@@ -105,3 +154,28 @@ def test_the_projects_own_tests_hold_whatever_its_owner_adds(
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "tests"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_projects_own_tests_find_mistakes_in_what_its_owner_adds(
+    render: Render, tmp_path: Path
+) -> None:
+    rendered = render(package_name="my_project", datasets=["digits"])
+    project = shutil.copytree(rendered, tmp_path / "my-project")
+    source = project / "src" / "my_project"
+    (source / "data_modules" / "wrong.py").write_text(textwrap.dedent(WRONG_DATA))
+    (source / "models" / "wrong.py").write_text(textwrap.dedent(WRONG_NETWORKS))
+    for place in MISTAKES:
+        kind, _, name = place.split(".")
+        folder, right = ("data", "digits.DigitsDataModule")
+        if kind == "models":
+            folder, right = ("model", "simplenet.SimpleNet")
+        (config,) = project.glob(f"configs/{folder}/{right.split('.')[0]}.yaml")
+        text = config.read_text().replace(f"{kind}.{right}", place)
+        (config.parent / f"{name.lower()}.yaml").write_text(text)
+    tests = ["tests/test_data.py", "tests/test_models.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *tests]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+    failed = set(re.findall(r"^FAILED \S+::(\w+\[\w+\])", done.stdout, re.MULTILINE))
+    for place, test in MISTAKES.items():
+        assert f"{test}[{place.split('.')[-1].lower()}]" in failed, done.stdout
+    assert not any(f"[{name}]" in test for test in failed for name in ("digits", "simplenet"))

@@ -52,7 +52,14 @@ def records(project: Path) -> list[dict[str, Any]]:
 def own_tests(warm: Server, project: Path) -> str:
     """Return what the project's tests of its results print."""
     return warm.run(
-        project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_results.py", "-rs"
+        project,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/engine/test_results.py",
+        "-rs",
     ).stdout
 
 

@@ -58,7 +58,7 @@ FILES = {
     "paper": {
         "CITATION.cff",
         "configs/experiment/baseline.yaml",
-        "tests/test_results.py",
+        "tests/engine/test_results.py",
         *TOOLS,
         *package("model_card.py", "tools/model_card.py", "tools/run_files.py"),
     },
