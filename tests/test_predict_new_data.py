@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +22,12 @@ PICTURES = (
     "--data.image_size=16", "--data.num_workers=0", "--data.batch_size=4", "--data.folder=pictures",
 )  # fmt: skip
 
+KIND = ("-c", "configs/data/csv_table.yaml", "-c", "configs/model/mlp.yaml", "--data.target=kind")
+PRICE = (
+    "-c", "configs/data/csv_table.yaml", "-c", "configs/model/regression.yaml",
+    "--data.task=regression", "--data.target=[price, weight]",
+)  # fmt: skip
+
 
 def save_picture(path: Path, brightness: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +38,7 @@ def save_picture(path: Path, brightness: int) -> None:
 def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with runs of dark and bright pictures and of tables, whose data are gone."""
     rendered = render(
-        datasets=["digits", "image_folder", "csv_table"],
+        datasets=["digits", "image_folder", "csv_table", "huggingface"],
         models=["simplenet", "mlp", "regression"],
         package_name="my_project",
     )
@@ -41,6 +49,16 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 save_picture(folder / "pictures" / part / name / f"{i:02}.png", brightness + i)
     succeed(folder, "fit", *PICTURES, *SHORT, "--name=pictures")
     shutil.rmtree(folder / "pictures")
+
+    rows = ["number,colour,price,weight,code,kind"]
+    for i in range(80):
+        kind = "big" if i >= 40 else "small"
+        code = i % 7 if i % 2 else f"x{i % 7}"  # some texts look like numbers
+        rows.append(f"{i},{'red' if i % 3 else 'blue'},{i * i},{2 * i},{code},{kind}")
+    data = folder / "data" / "table.csv"
+    data.write_text("\n".join(rows) + "\n")
+    succeed(folder, "fit", *KIND, *SHORT, "--trainer.max_epochs=30", "--name=kind")
+    succeed(folder, "fit", *PRICE, *SHORT, "--name=price")
     return folder
 
 
@@ -228,3 +246,167 @@ def test_datasets_of_the_template_predict_pictures_of_any_size(project: Path) ->
     rows = written(project, "digits", "drawn")
     right = [row["class"] == Path(row["file"]).stem[-1] for row in rows]
     assert len(right) == 20 and sum(right) >= 18
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def without(path: Path, *columns: str) -> Path:
+    """Copy a table without some columns, which then stand in another order."""
+    rows = table(path)
+    kept = sorted(rows[0].keys() - {*columns})
+    new = path.with_name("new rows.csv")
+    with new.open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return new
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "shown"),
+    [("kind", ["kind"], ["class", "class_name", "p0", "p1"]),
+     ("price", ["price", "weight"], ["prediction0", "prediction1"])],
+)  # fmt: skip
+def test_new_rows_are_predicted_as_the_same_rows_of_the_test_set_are(
+    project: Path, name: str, targets: list[str], shown: list[str]
+) -> None:
+    predict(project, name)
+    (project / "data" / "table.csv").rename(project / "table of another machine.csv")
+    (path,) = project.glob(f"logs/{name}/*/predictions.csv")
+    held_out = table(path)
+    whole = table(project / "table of another machine.csv")
+    for row in held_out:
+        row_in_file = whole[int(row["row"]) - 2]
+        label = row.get("label_name") or f"{float(row['label0']):.0f}"
+        assert label == row_in_file[targets[0]], "the row's number is that in the file"
+
+    new = without(project / "table of another machine.csv", *targets)
+    predict(project, name, f"--data.predict={new}")
+    rows = written(project, name, "new_rows")
+    assert [row["row"] for row in rows] == [str(i) for i in range(2, 82)]
+    assert not any(column.startswith("label") for column in rows[0])
+    for row in held_out:
+        new_row = rows[int(row["row"]) - 2]
+        for column in shown:
+            if column == "class_name":
+                assert new_row[column] == row[column]
+            else:
+                assert float(new_row[column]) == pytest.approx(float(row[column]), abs=1e-5)
+
+
+def test_texts_that_look_like_numbers_stay_texts(project: Path) -> None:
+    new = without(project / "data" / "table.csv", "kind")
+    predict(project, "kind", f"--data.predict={new}")
+    expected = written(project, "kind", "new_rows")
+    header, *rows = new.read_text().splitlines()
+    odd = project / "odd.csv"
+    odd.write_text("\n".join([header, *rows[1::2]]) + "\n")
+    assert "x" not in odd.read_text(), "all codes are numbers"
+    predict(project, "kind", f"--data.predict={odd}")
+    found = written(project, "kind", "odd")
+    for row, other in zip(found, expected[1::2], strict=True):
+        assert float(row["p0"]) == pytest.approx(float(other["p0"]), abs=1e-5)
+
+
+def test_labels_of_new_rows_are_beside_the_predictions_where_they_are_known(project: Path) -> None:
+    lines = [
+        "number,colour,price,weight,code,kind",
+        "5,red,25,10,3,small",
+        "70,blue,4900,140,0,odd",
+        "71,red,5041,142,1,big",
+    ]
+    (project / "rows.csv").write_text("\n".join(lines) + "\n")
+    predict(project, "kind", "--data.predict=rows.csv", "--data.batch_size=1")
+    rows = written(project, "kind", "rows")
+    assert [row["label_name"] for row in rows] == ["small", "", "big"]
+    assert [row["class_name"] for row in rows] == ["small", "big", "big"]
+
+
+def test_rows_without_a_value_are_said_and_the_others_are_predicted(project: Path) -> None:
+    lines = [
+        "number,colour,price,weight,code",
+        ",red,25,10,3",
+        "70,,4900,140,3",
+        "71,red,many,1,3",
+        "72,green,5184,144,3",
+    ]
+    (project / "rows.csv").write_text("\n".join(lines) + "\n")
+    output = predict(project, "kind", "--data.predict=rows.csv")
+    rows = written(project, "kind", "rows")
+    assert [row["problem"] for row in rows] == [
+        "column number has no number", "column colour has no value", "column price has no number", ""
+    ]  # fmt: skip
+    assert list(rows[0])[:3] == ["id", "row", "problem"]
+    assert [row["class_name"] for row in rows] == ["", "", "", "big"]
+    assert (
+        "3 of 4 samples have no prediction, and `problem` says why. The first is 2: column"
+        in output
+    )
+    message = fail(
+        project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv", "--data.strict=true"
+    )
+    assert message == "rows.csv: column number has no number in row 2 (the header is row 1)"
+
+
+def test_a_table_that_lacks_a_column_is_refused(project: Path) -> None:
+    (project / "rows.csv").write_text("number,colour\n5,red\n")
+    message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv")
+    assert message.startswith("rows.csv has no column price: did you mean")
+    message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=nowhere.csv")
+    assert message.startswith("there is no nowhere.csv")
+    (project / "rows.csv").write_text("number,colour,price,weight,code\n")
+    message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv")
+    assert message == "rows.csv has no rows"
+
+
+# The Hub --------------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(path: Path, shades: Sequence[int], **columns: Any) -> None:
+    """Write grey pictures of these shades, and more columns, as a split of a dataset."""
+    datasets = pytest.importorskip("datasets")
+    pictures = [Image.new("RGB", (20, 16), (shade, shade, shade)) for shade in shades]
+    rows = datasets.Dataset.from_dict({"image": pictures, **columns})
+    rows.cast_column("image", datasets.Image()).to_parquet(path)
+
+
+@pytest.fixture
+def hub(project: Path, tmp_path: Path) -> Callable[..., list[dict[str, str]]]:
+    """Train on a dataset and remove it; return a function that predicts, and returns the rows in a folder."""
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    shades = [40 + 160 * (i % 2) + i for i in range(40)]
+    kinds = ["bright" if i % 2 else "dark" for i in range(40)]
+    old = tmp_path / "old"
+    write_parquet(old / "train.parquet", shades, label=kinds)
+    write_parquet(old / "test.parquet", shades[:4], label=kinds[:4])
+    configs = ("-c", "configs/data/huggingface.yaml", "-c", "configs/model/simplenet.yaml")
+    small = ("--data.image_size=16", "--data.num_workers=0", "--data.batch_size=4")
+    fit = ("fit", *configs, *small, *SHORT, f"--data.path={old}", "--name=hub")
+    succeed(project, *fit, **offline)
+    shutil.rmtree(old)
+    shutil.rmtree(tmp_path / "cache")
+
+    def predicted(folder: str, *options: str) -> list[dict[str, str]]:
+        succeed(project, "predict", "--run=hub", *QUIET, *options, **offline)
+        return written(project, "hub", folder)
+
+    return predicted
+
+
+def test_splits_of_a_dataset_are_predicted_with_labels_or_without(
+    hub: Callable[..., list[dict[str, str]]], new: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "unlabelled" / "test.parquet", [210, 45, 205])
+    write_parquet(tmp_path / "labelled" / "train.parquet", [210, 45], label=["grey", "dark"])
+
+    rows = hub("test_2_", f"--data.path={tmp_path / 'unlabelled'}", "--data.predict=test[:2]")
+    assert [row["class_name"] for row in rows] == ["bright", "dark"]
+    assert "label" not in rows[0]
+
+    rows = hub("train", f"--data.path={tmp_path / 'labelled'}", "--data.predict=train")
+    assert [row["class_name"] for row in rows] == ["bright", "dark"]
+    assert [row["label_name"] for row in rows] == ["", "dark"]
+
+    rows = hub("new_pictures", f"--data.predict={new}")
+    assert [row["class_name"] for row in rows] == ["bright", "dark", "bright"]

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
-from math import inf
+from math import inf, nan
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas
 import torch
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
+from ..utils.new_data import read_learned
 from ..utils.project import UserError, project_root, shown
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
@@ -38,6 +39,9 @@ class CSVTableDataModule(InMemoryDataModule):
         fold: Hold out one of several parts for validation instead: 2/5 is the second of five.
         batch_size: Rows per batch and process.
         on_device: Whether to keep all rows on the device that trains.
+        predict: A table to predict with `predict`. It needs the features' columns alone.
+        run: Directory of the run that predicts it. The command line fills it in.
+        strict: Whether to end at a row that cannot be predicted, instead of leaving its predictions empty.
 
     Raises:
         UserError: A file or column is missing, a cell is empty, NA or infinite, or there is text in place of a number.
@@ -56,20 +60,46 @@ class CSVTableDataModule(InMemoryDataModule):
         batch_size: int = 64,
         on_device: bool = False,
         fold: str | None = None,
+        predict: str | None = None,
+        run: str | None = None,
+        strict: bool = False,
     ) -> None:
-        super().__init__(batch_size, split_seed=split_seed, on_device=on_device, fold=fold)
+        super().__init__(
+            batch_size,
+            split_seed=split_seed,
+            on_device=on_device,
+            fold=fold,
+            predict=predict,
+            run=run,
+            strict=strict,
+        )
         self.task = task
         if isinstance(target, str):
             target = [target]
         self.targets = list(target)
+        if predict:  # the training table need not be there
+            self._recall(read_learned(run))
+            return
         path = Path(file) if file else project_root() / "data" / "table.csv"
+        self._read(path, features, test_file, test_size, val_size)
+
+    def _read(
+        self,
+        path: Path,
+        features: Sequence[str] | None,
+        test_file: str | None,
+        test_size: float,
+        val_size: float,
+    ) -> None:
+        """Read the tables, and make the three sets of their rows."""
         train = read_columns(path, self.targets, features)
         self.features = [column for column in train if column not in self.targets]
         self.texts = [column for column in train if not is_numeric_dtype(train[column])]
-        if task == "regression":
+        if self.task == "regression":
             self._set_outputs(path)
         else:
-            self._set_classes(train)
+            self._check_target()
+            self._set_classes(sorted(train[self.targets[0]].unique()))
 
         files = [path]
         if test_file:
@@ -84,12 +114,40 @@ class CSVTableDataModule(InMemoryDataModule):
         self.parts = [self._encode(rows) for rows in (train, val, test)]
         self._print_features()
 
+    def learned(self) -> dict[str, Any]:
+        """Return what predictions of new rows need of the training rows: the encoding, and the classes."""
+        learned = {
+            "features": self.features,
+            "texts": self.texts,
+            "columns": self.columns.tolist(),
+            "center": self.center.tolist(),
+            "scale": self.scale.tolist(),
+        }
+        if self.task == "classification":
+            learned["classes"] = self.labels.tolist()
+        return learned
+
+    def _recall(self, learned: dict[str, Any]) -> None:
+        """Take the encoding and the classes of the training rows from what the run has kept."""
+        self.features = learned["features"]
+        self.texts = learned["texts"]
+        self.columns = pandas.Index(learned["columns"])
+        self.center = pandas.Series(learned["center"], self.columns)
+        self.scale = pandas.Series(learned["scale"], self.columns)
+        self.input_shape = (len(self.columns),)
+        if self.task == "classification":
+            self._set_classes(learned["classes"])
+        else:
+            self.num_outputs = len(self.targets)
+
     def load(self, train: bool) -> ImageTensors:
         """Return the rows to train on, or those to test on."""
         return self.parts[0 if train else 2]
 
     def setup(self, stage: str) -> None:
         """Take the three sets. They exist already, because `input_shape` depends on the values in the table."""
+        if self.predict:  # `predict_dataloader` reads that table
+            return
         self.train_set, self.val_set, self.test_set = self.parts
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -110,12 +168,14 @@ class CSVTableDataModule(InMemoryDataModule):
                 problem = f"column {column} of {shown(path)} has texts"
                 raise UserError(f"{problem}, but regression is of numbers")
 
-    def _set_classes(self, train: pandas.DataFrame) -> None:
-        """Take the classes of a classification from the values of its target."""
+    def _check_target(self) -> None:
+        """Raise UserError if a classification has several targets."""
         if len(self.targets) > 1:
             targets = ", ".join(self.targets)
             raise UserError(f"target is {targets}, but classification is of one column")
-        values = sorted(train[self.targets[0]].unique())
+
+    def _set_classes(self, values: Sequence[Any]) -> None:
+        """Take the classes of a classification from the values of its target."""
         self.labels = pandas.Index(values)
         self.num_classes = len(values)
         self.classes = [str(value) for value in values]
@@ -176,14 +236,69 @@ class CSVTableDataModule(InMemoryDataModule):
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
         """Return rows as inputs and labels, or targets."""
-        encoded = one_hot(rows[self.features])
-        columns = encoded.reindex(columns=self.columns, fill_value=0)
-        standardised = (columns - self.center) / self.scale
-        inputs = torch.tensor(standardised.to_numpy("float32"))
+        inputs = self._inputs_of(rows[self.features])
         if self.task == "regression":
-            targets = rows[self.targets].to_numpy("float32")
-            return ImageTensors(inputs, torch.tensor(targets))
-        return ImageTensors(inputs, self._labels_of(rows))
+            labels = torch.tensor(rows[self.targets].to_numpy("float32"))
+        else:
+            labels = self._labels_of(rows)
+        return ImageTensors(inputs, labels, columns={"row": numbers_of(rows)})
+
+    def _inputs_of(self, rows: pandas.DataFrame) -> Tensor:
+        """Return features standardised and one-hot encoded, float32 of shape (N, *input_shape)."""
+        columns = one_hot(rows).reindex(columns=self.columns, fill_value=0)
+        standardised = (columns - self.center) / self.scale
+        return torch.tensor(standardised.to_numpy("float32"))
+
+    def new_samples(self, path: str) -> ImageTensors:
+        """Return the rows of a table to predict, with their labels if it has the target's column."""
+        table = read_table(Path(path), self.texts)
+        if table.empty:
+            raise UserError(f"{shown(path)} has no rows")
+        rows, problems = self._filled(Path(path), table)
+        numbers = numbers_of(table)
+        for number, problem in zip(numbers, problems, strict=True):
+            if self.strict and problem:
+                raise UserError(f"{shown(path)}: {problem} in row {number} (the header is row 1)")
+        columns: dict[str, list[Any]] = {"row": numbers, "problem": problems}
+        columns |= self._known_labels(table)
+        inputs = self._inputs_of(rows)
+        return ImageTensors(inputs, torch.zeros(len(rows)), columns=columns, labelled=False)
+
+    def _filled(self, path: Path, table: pandas.DataFrame) -> tuple[pandas.DataFrame, list[str]]:
+        """Return the features without empty cells, and of each row which column has no value, if any."""
+        rows = pandas.DataFrame(index=table.index)
+        problems = [""] * len(table)
+        for column in self.features:
+            check_exists(path, table, column)
+            is_text = column in self.texts
+            values = table[column] if is_text else as_numbers(table[column])
+            kind = "value" if is_text else "number"
+            rows[column] = values.fillna("" if is_text else 0)
+            for position in values.isna().to_numpy().nonzero()[0]:
+                problems[position] = f"column {column} has no {kind}"
+        return rows, problems
+
+    def _known_labels(self, table: pandas.DataFrame) -> dict[str, list[Any]]:
+        """Return the labels, or the targets, in a table of new rows. A class that no training row has is None."""
+        if not all(column in table for column in self.targets):
+            return {}
+        if self.task == "classification":
+            labels = self._labels_of(table).tolist()
+            return {"label": [label if label >= 0 else None for label in labels]}
+        if len(self.targets) == 1:
+            return {"label": table[self.targets[0]].tolist()}
+        return {f"label{i}": table[target].tolist() for i, target in enumerate(self.targets)}
+
+
+def numbers_of(rows: pandas.DataFrame) -> list[int]:
+    """Return the numbers of rows in their file, in which the header is row 1."""
+    numbers: list[int] = (rows.index + 1 + HEADER_ROWS).tolist()
+    return numbers
+
+
+def as_numbers(values: pandas.Series) -> pandas.Series:
+    """Return a column as numbers. What is no number, or infinite, is missing."""
+    return pandas.to_numeric(values, errors="coerce").replace([inf, -inf], nan)
 
 
 def read_columns(
@@ -220,9 +335,7 @@ def read_table(path: Path, texts: Sequence[str]) -> pandas.DataFrame:
 
 def check_column(path: Path, table: pandas.DataFrame, column: str) -> None:
     """Raise UserError if a table lacks a column, or one of its cells has no value."""
-    if column not in table:
-        nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
-        raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
+    check_exists(path, table, column)
     values = table[column]
     infinite = values.isin([inf, -inf])
     empty = values.isna() | infinite
@@ -230,6 +343,13 @@ def check_column(path: Path, table: pandas.DataFrame, column: str) -> None:
         row = empty.argmax() + 1 + HEADER_ROWS
         problem = f"column {column} has no value in row {row}"
         raise UserError(f"{shown(path)}: {problem} (the header is row 1)")
+
+
+def check_exists(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a table lacks a column."""
+    if column not in table:
+        nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
+        raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
 
 
 def rows_of(rows: pandas.DataFrame, numbered: ImageTensors) -> pandas.DataFrame:

@@ -11,8 +11,10 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetBuilder, Image, load_dataset_builder
 from datasets.exceptions import DatasetsError
 
+from ..engine.new_pictures import NewPictures
+from ..utils.new_data import read_learned
 from ..utils.project import UserError
-from .pictures import PictureDataModule, Pictures, names_and_sizes
+from .pictures import PictureDataModule, Pictures, names_and_sizes, read_picture
 
 # Errors of a dataset that does not exist, is not for everybody, is damaged, or cannot be downloaded
 DATASET_ERRORS = (DatasetsError, OSError, RuntimeError, ValueError)
@@ -33,6 +35,8 @@ class HuggingFaceDataModule(PictureDataModule):
         val_split: Split to validate on. If None, it is `validation`. Without that, `val_size` pictures of `train_split`
             are held out.
         test_split: Split to test on.
+        predict: New data for `predict`: a split of the dataset, which needs no labels. It may also be a folder of
+            pictures, or a picture.
 
     Raises:
         UserError: There is no such dataset, split or column, or a label is none of the classes.
@@ -53,6 +57,11 @@ class HuggingFaceDataModule(PictureDataModule):
         self.path = path
         self.image_column = image_column
         self.label_column = label_column
+        self.config_name = name
+        if self.predict:  # the training split need not be there
+            learned = read_learned(self.run)
+            self._set_values(learned["values"], learned["classes"])
+            return
 
         builder = prepared(path, name)
         self.revision = builder.hash
@@ -72,13 +81,33 @@ class HuggingFaceDataModule(PictureDataModule):
     def _set_classes(self, column: Any) -> None:
         """Take the classes from the type of the label column, or from its values."""
         if isinstance(column, ClassLabel):
-            values: Sequence[Any] = range(column.num_classes)
-            self.classes = list(column.names)
+            self._set_values(range(column.num_classes), column.names)
         else:
             values = sorted(set(self._labels("train")))
-            self.classes = [str(value) for value in values]
+            self._set_values(values, [str(value) for value in values])
+
+    def _set_values(self, values: Sequence[Any], classes: Sequence[str]) -> None:
+        """Take the values of the label column, in the order of the labels, and the names of the classes."""
         self.num_classes = len(values)
+        self.classes = list(classes)
         self.label_of = {value: label for label, value in enumerate(values)}
+
+    def learned(self) -> dict[str, Any]:
+        """Return what predictions of new pictures need of the training split."""
+        return {"values": list(self.label_of), "classes": self.classes}
+
+    def new_samples(self, path: str) -> NewPictures:
+        """Return the pictures in a folder or a file; or those in a split, with their labels if it has some."""
+        if Path(path).exists():
+            return super().new_samples(path)
+        builder = prepared(self.path, self.config_name)
+        rows = read_splits(builder, self.path, {"new": path})["new"]
+        check_column(self.path, self.image_column, rows.features)
+        columns: dict[str, list[Any]] = {"row": list(range(len(rows)))}
+        if self.label_column in rows.features:
+            columns["label"] = [self.label_of.get(value) for value in rows[self.label_column]]
+        file = partial(stored_file, self._undecoded(rows), self.image_column)
+        return NewPictures(file, columns, read_picture, self.input_shape, self.strict)
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -95,15 +124,19 @@ class HuggingFaceDataModule(PictureDataModule):
         if unknown:
             problem = f"{name}_split of dataset {self.path} has the label {unknown.pop()}"
             raise UserError(f"{problem}, which is no class")
-        try:
-            rows = self.splits[name].select_columns(self.image_column)
-            rows = rows.cast_column(self.image_column, Image(decode=False))
-        except NotImplementedError as error:
-            problem = f"column {self.image_column} of dataset {self.path} has no pictures"
-            raise UserError(f"{problem}: {error}") from error
+        rows = self._undecoded(self.splits[name])
         file = partial(stored_file, rows, self.image_column)
         labels = torch.tensor([self.label_of[value] for value in values])
         return Pictures(file, self.input_shape, torch.arange(len(rows)), labels)
+
+    def _undecoded(self, rows: Dataset) -> Dataset:
+        """Return a split's pictures as their files; raise UserError if the column has no pictures."""
+        try:
+            rows = rows.select_columns(self.image_column)
+            return rows.cast_column(self.image_column, Image(decode=False))
+        except NotImplementedError as error:
+            problem = f"column {self.image_column} of dataset {self.path} has no pictures"
+            raise UserError(f"{problem}: {error}") from error
 
     def _labels(self, name: str) -> list[Any]:
         """Return the values of a set's label column."""

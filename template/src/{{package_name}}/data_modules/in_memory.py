@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,7 +21,23 @@ Batch = tuple[Tensor, ...]
 
 
 class ImageTensors(TensorDataset):
-    """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
+    """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,).
+
+    Args:
+        tensors: The images, and the labels.
+        columns: More columns of predictions.csv, by name, such as files: a value for each sample.
+        labelled: Whether predictions.csv has the labels. Without, they only complete a batch.
+    """
+
+    def __init__(
+        self,
+        *tensors: Tensor,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        labelled: bool = True,
+    ) -> None:
+        super().__init__(*tensors)
+        self.columns: dict[str, Sequence[Any]] = dict(columns or {})
+        self.labelled = labelled
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch at once, because that is faster than sample by sample."""
@@ -30,13 +46,20 @@ class ImageTensors(TensorDataset):
         return tuple(tensor.index_select(0, chosen) for tensor in self.tensors)
 
     def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Return the columns about samples for predictions.csv: labels of shape (N,) or (N, K)."""
-        if len(self.tensors) < 2 or self.tensors[1].ndim > 2:
-            return {}
+        """Return the columns about samples for predictions.csv: `columns`, and labels of shape (N,) or (N, K)."""
+        found: dict[str, Any] = self._columns_of(positions)
+        if not self.labelled or len(self.tensors) < 2 or self.tensors[1].ndim > 2:
+            return found
         labels = self.tensors[1][list(positions)]
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        return {"label": labels}
+        return {**found, "label": labels}
+
+    def _columns_of(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
+        found: dict[str, Sequence[Any]] = {}
+        for name, values in self.columns.items():
+            found[name] = [values[position] for position in positions]
+        return found
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
         """Split off a held-out set. Returns (remaining, held out).
@@ -61,6 +84,7 @@ class ImageTensors(TensorDataset):
         """Return the samples at the given positions, int64 of shape (K,)."""
         chosen = copy(self)
         chosen.tensors = self[positions]
+        chosen.columns = self._columns_of(positions.tolist())
         return chosen
 
 
@@ -264,9 +288,9 @@ def check_images(module: InMemoryDataModule, data: Any) -> None:
 
 def check_processes(data: Any, processes: int) -> None:
     """Raise UserError if there are fewer samples than processes, because each process needs one."""
-    if len(data) < processes:
+    if 0 < len(data) < processes:
         raise UserError(
-            f"{processes} processes cannot share a set of {len(data)}: pass --trainer.devices {len(data) or 1}"
+            f"{processes} processes cannot share a set of {len(data)}: pass --trainer.devices {len(data)}"
         )
 
 
