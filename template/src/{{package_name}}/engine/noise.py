@@ -8,11 +8,12 @@ import warnings
 # "Checkpoint directory … exists and is not empty" (normal when a run resumes),
 # "… is not resumable" (the template's loader is)
 WARNINGS = ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable"
-# "💡 Tip: For seamless cloud logging …", and two lines that repeat the obvious.
+# "💡 Tip: For seamless cloud logging …", and a line that repeats the obvious. Why a training has ended,
+# RunRecord says.
 # "[rank: 0] Received SIGTERM: 15" would follow Ctrl-C, because StopAtBatchEnd raises SIGTERM for it.
 MESSAGES = re.compile(
-    r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_epochs="
-    r"|(\[rank: \d+\] )?Received SIGTERM"
+    r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_(epochs|steps)="
+    r"|(\[rank: \d+\] )?Received SIGTERM|Time limit reached"
 )
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",

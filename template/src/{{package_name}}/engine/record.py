@@ -23,6 +23,7 @@ from .new_data import write_learned
 from .progress import leave_bar
 from .runs import read_run
 from .saved_config import as_yaml
+from .training_end import why_ended, why_interrupted
 
 # Version of the format of run.json. Increase it with a change that breaks older readers.
 SCHEMA = 1
@@ -58,6 +59,7 @@ class RunRecord(Callback):
         self.entry: dict[str, Any] = {"command": shlex.join(arguments)}
         self.first_stage = ""  # stage of the command: fit, even if a test follows
         self.is_training = False
+        self.stopped: str | None = None  # why the training has ended
         self.saved_at = float("-inf")
         self.origin: subprocess.Popen[str] | None = None
         self.describes_run = config is not None and is_first_process()
@@ -101,6 +103,7 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics.write()
+        self.stopped = why_ended(trainer)
 
     @rank_zero_only
     def on_exception(
@@ -112,6 +115,8 @@ class RunRecord(Callback):
         leave_bar(trainer)
         is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         self.say_what_is_left(trainer, is_interrupted)
+        if not self.is_test_after_fit(trainer):
+            self.stopped = why_interrupted(trainer) if is_interrupted else "error"
         if is_interrupted:
             self.save(trainer, "interrupted")
             return
@@ -122,6 +127,9 @@ class RunRecord(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.has_begun:
+            if stage == "fit":
+                self.stopped = self.stopped or why_ended(trainer)
+                rank_zero_info(f"The training has ended: {self.stopped}")
             self.save(trainer, "finished")
 
     # Steps
@@ -205,6 +213,8 @@ class RunRecord(Callback):
         if self.describes_run and not self.is_test_after_fit(trainer):
             for key in ("status", "error", "end"):
                 self.facts[key] = self.entry[key]
+            if self.first_stage == "fit":
+                self.facts["stopped"] = self.stopped
         record = read_run(self.directory)
         metrics = record.get("metrics", {})
         record.update(self.facts)

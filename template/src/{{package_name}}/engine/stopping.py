@@ -14,6 +14,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 # All processes must stop at the same batch. They compare flags only every tenth group, because that takes time.
 GROUPS_BETWEEN_CHECKS = 10
 
+# What users call the signals, by their numbers
+NAMES = {signal.SIGINT: "Ctrl-C"}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    NAMES[signal.SIGHUP] = "a closed terminal"
+
 
 class StopAtBatchEnd(Callback):
     """Delays SIGTERM, SIGHUP and the first Ctrl-C to the end of a batch, or of a group of accumulated batches.
@@ -23,6 +28,7 @@ class StopAtBatchEnd(Callback):
     """
 
     stop_requested = False
+    requested_by = "SIGTERM"
     lightning_handler: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,7 +40,7 @@ class StopAtBatchEnd(Callback):
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(signal.SIGHUP, self.leave_terminal)
 
-    def leave_terminal(self, *_: Any) -> None:
+    def leave_terminal(self, number: int, *_: Any) -> None:
         """Stop because the terminal was closed. Discard later output, because printing would raise an error."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):  # standard output and standard error
@@ -42,10 +48,11 @@ class StopAtBatchEnd(Callback):
                 if stat.S_ISCHR(os.fstat(stream).st_mode):  # a terminal, no file and no pipe
                     os.dup2(nowhere, stream)
         os.close(nowhere)
-        self.request_stop()
+        self.request_stop(number)
 
-    def request_stop(self, *_: Any) -> None:
+    def request_stop(self, number: int, *_: Any) -> None:
         """Request a stop at the end of the batch. A second Ctrl-C stops at once."""
+        self.requested_by = NAMES.get(number, "SIGTERM")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.stop_requested = True
 
