@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from bench import CHANGES, RECIPE, Figure
-from conftest import DIGITS, ROOT, Render, succeed, sweep
+from helpers.commands import DIGITS, succeed
+from helpers.template import ROOT, Render, sweep
 
 BENCHMARKS = ROOT / "benchmarks"
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Render, fail, git, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render, git
 
 TOOLING = [
     "runs",

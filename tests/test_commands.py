@@ -14,11 +14,12 @@ import venv
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
 import yaml
-from conftest import DIGITS, Render, Server, fail, git, succeed, sweep
+from helpers.commands import DIGITS, fail, run_warm, succeed
+from helpers.server import Server
+from helpers.template import Render, git, sweep
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 SHORT = "--trainer.max_epochs=1 --trainer.limit_train_batches=2"
@@ -63,7 +64,7 @@ def fit(project: Path, options: str) -> Path:
 def refuse(project: Path, *args: str) -> str:
     """Run the command, see it refused in one line without leaving anything behind, and return that line."""
     before = sorted(project.glob("logs/**/*"))
-    done = conftest.run(project, *args)
+    done = run_warm(project, *args)
     assert done.returncode == 1, done.stdout + done.stderr
     usual = ("Seed set to", "GPU available:", "TPU available:", "Checkpoint:")
     lines = [
@@ -1338,9 +1339,7 @@ def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(
                     raise ValueError("nothing comes of nothing")
         """,
     )
-    done = conftest.run(
-        project, "fit", *DIGITS, *QUIET, "--model.net=my_project.models.wrong.Wrong"
-    )
+    done = run_warm(project, "fit", *DIGITS, *QUIET, "--model.net=my_project.models.wrong.Wrong")
     assert done.returncode == 1
     assert ("Traceback" in done.stderr) == (where == "in training"), (
         "to build it takes a few steps alone"

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Render, fail, succeed, sweep
+from helpers.commands import fail, succeed
+from helpers.template import Render, sweep
 from PIL import Image
 from test_downloads import FILES, IMAGES, LABELS
 

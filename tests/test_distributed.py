@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import Render, git, succeed, sweep
+from helpers.commands import succeed
+from helpers.template import Render, git, sweep
 
 MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml")
 # 1,280 samples for training, so that all have as many; 157 for validation, which do not divide

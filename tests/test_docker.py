@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, QUESTIONS, Render, files
+from helpers.commands import DIGITS
+from helpers.template import QUESTIONS, Render, files
 
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
 INDEX = "https://download.pytorch.org/whl/"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Render, git, succeed
+from helpers.commands import succeed
+from helpers.template import ROOT, Render, git
 
 DOCS = ROOT / "docs"
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell

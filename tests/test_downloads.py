@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fail, succeed
+from helpers.commands import fail, succeed
 
 IMAGES, LABELS = (
     torch.arange(30 * 784).remainder(251).byte().view(30, 28, 28),

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, Render, Server, files, succeed
+from helpers.commands import DIGITS, succeed
+from helpers.server import Server
+from helpers.template import Render, files
 from onnxruntime import InferenceSession
 
 SHORT = (

@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 import yaml
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 
 MODULE = """
 from .classification import ClassificationModule

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.max_epochs=2",

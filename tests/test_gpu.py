@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, Render, run, succeed
+from helpers.commands import DIGITS, run, succeed
+from helpers.template import Render
 from test_speed import measured, weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 from safetensors.torch import save_file
 from torch import Tensor
 

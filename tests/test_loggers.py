@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import yaml
-from conftest import DIGITS, Render, fail, run, succeed, sweep
+from helpers.commands import DIGITS, fail, run, run_warm, succeed
+from helpers.template import Render, git, sweep
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -502,7 +502,7 @@ STOPPING = (*DIGITS, *EPOCH, "-c", "several.yaml", "--name=exp1", "--trainer.max
 
 
 def test_a_run_that_was_stopped_goes_on_in_every_logger(stopping: Path) -> None:
-    done = conftest.run(stopping, "fit", *STOPPING, STOP="SIGTERM")
+    done = run_warm(stopping, "fit", *STOPPING, STOP="SIGTERM")
     assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
     directory = fit(stopping, "--run=last")
     for logger in LOGGERS:
@@ -511,7 +511,7 @@ def test_a_run_that_was_stopped_goes_on_in_every_logger(stopping: Path) -> None:
 
 def test_a_run_that_was_killed_goes_on_in_every_logger(stopping: Path) -> None:
     """What had not been written is lost; what was logged since the last checkpoint is logged again, and is the same."""
-    done = conftest.run(stopping, "fit", *STOPPING, STOP="SIGKILL")
+    done = run_warm(stopping, "fit", *STOPPING, STOP="SIGKILL")
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     directory = fit(stopping, "--run=last")
     check_parts("csv", directory, ONCE)
@@ -622,9 +622,9 @@ def test_lightnings_own_table_lies_in_a_folder(every: Path) -> None:
 
 def test_comet_does_not_get_the_password_of_a_git_remote(every: Path, tmp_path: Path) -> None:
     project = shutil.copytree(every, tmp_path / "my-project", ignore=shutil.ignore_patterns("logs"))
-    conftest.git(project, "init", "--quiet")
-    conftest.git(project, "commit", "--quiet", "--allow-empty", "-m", "Begin")
-    conftest.git(project, "remote", "add", "origin", "https://ada:s3cr3t@example.org/x.git")
+    git(project, "init", "--quiet")
+    git(project, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    git(project, "remote", "add", "origin", "https://ada:s3cr3t@example.org/x.git")
     directory = fit(project, *SHORT, "-c", "configs/logger/comet.yaml", "--name=exp1")
     for path in comet_archives(directory):
         with zipfile.ZipFile(path) as archive:

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import QUESTIONS, ROOT, Render, Server, as_listed, files, fits, succeed, sweep
+from helpers.commands import succeed
+from helpers.server import Server
+from helpers.template import QUESTIONS, ROOT, Render, as_listed, files, fits, sweep
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from test_update import owned

@@ -16,8 +16,9 @@ import pexpect
 import pytest
 import torch
 import yaml
-from conftest import QUESTIONS, ROOT, Server, git
 from copier import run_copy
+from helpers.server import Server
+from helpers.template import QUESTIONS, ROOT, git
 from release import releases
 from test_questions import in_language
 from test_readme import blocks

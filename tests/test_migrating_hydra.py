@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Server, git
+from helpers.server import Server
+from helpers.template import ROOT, git
 from test_migrating import commands, commit, edit, keys, read, rows, shell, start, write
 from test_readme import blocks
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DIGITS, Render, Server, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.server import Server
+from helpers.template import Render
 
 # It reads arguments, and answers with the exit status and all that the command has written. A command ends before it
 # would train.

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import QUESTIONS, Render, fail, fits, succeed, sweep
+from helpers.commands import fail, succeed
+from helpers.template import QUESTIONS, Render, fits, sweep
 
 MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression")
 CLASSIFIERS = {

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.max_epochs=2",
@@ -77,7 +78,7 @@ def test_a_metric_that_nothing_logs_costs_no_training(
 def test_a_misspelt_metric_is_said_after_the_sanity_check(project: Path) -> None:
     options = ("--trainer.max_steps=1", "--checkpoint.monitor=val/los", "--name=early")
     line = "checkpoint.monitor is val/los, which the sanity check has not logged: it has logged val/acc, val/loss"
-    from conftest import run
+    from helpers.commands import run_warm as run
 
     done = run(project, "fit", *DIGITS, *QUICK, *options)
     assert line in done.stdout + done.stderr

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import Render
+from helpers.template import Render
 
 ADDED = {
     "src/my_project/metrics/own.py": """

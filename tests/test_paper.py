@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Render, Server, fail, git, succeed
+from helpers.commands import fail, succeed
+from helpers.server import Server
+from helpers.template import Render, git
 
 BASELINE = (
     "-c",

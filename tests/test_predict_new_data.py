@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Render, fail, run, succeed
+from helpers.commands import fail, run, succeed
+from helpers.template import Render
 from PIL import Image
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 from PIL import Image
 
 QUICK = (
@@ -203,7 +204,7 @@ def test_other_values_in_a_later_batch_are_refused(project: Path) -> None:
 
 
 def test_an_error_leaves_nothing_half_written(project: Path) -> None:
-    from conftest import run
+    from helpers.commands import run_warm as run
 
     before = predict(project, "classes")
     done = run(project, "predict", "--run=own", *QUIET, KIND="raising")

@@ -15,8 +15,8 @@ import pexpect
 import pyte
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, Render, choices_of
 from copier import run_copy
+from helpers.template import QUESTIONS, ROOT, Render, choices_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, git
+from helpers.template import ROOT, git
 from test_template import JINJA, choices
 from test_update import RELEASES, answers_of, commit, contents, copy, release_version, update
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, Render, git, succeed
 from copier import run_copy, run_update
+from helpers.commands import succeed
+from helpers.template import QUESTIONS, ROOT, Render, git
 
 TEMPLATE = ROOT / "template"
 LOGGERS = ("csv", "tensorboard", "mlflow", "comet", "wandb")  # from the last choice to the first

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Render
+from helpers.template import ROOT, Render
 
 SKLEARN = ROOT / ".venv" / "sklearn"
 MLP = (

@@ -13,7 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, ROOT, Render, succeed
+from helpers.commands import DIGITS, succeed
+from helpers.template import ROOT, Render
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
-from conftest import Render, fail, succeed
+from helpers.commands import fail, run_warm, succeed
+from helpers.template import Render
 
 PACKAGE = "my_project"
 
@@ -305,7 +305,7 @@ def walked(project: Path) -> Path:
                     for option in stop(how, batch)]  # fmt: skip
         walk[name] = [[*options, *stopping, f"--name={name}"], resume]
     (project / "walk.json").write_text(json.dumps(walk))
-    done = conftest.run(project, "-m", f"{PACKAGE}.walk", PYTHONPATH=str(project / "src"))
+    done = run_warm(project, "-m", f"{PACKAGE}.walk", PYTHONPATH=str(project / "src"))
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DIGITS, Render, fail, run, succeed
+from helpers.commands import DIGITS, fail, run, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.max_epochs=1",

@@ -18,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
 import yaml
-from conftest import Render, Server, fail, git, succeed, sweep
+from helpers.commands import fail, run_warm, succeed
+from helpers.server import Server
+from helpers.template import Render, git, sweep
 
 DATA = (
     "--data=my_project.data_modules.noisy.NoisyDataModule",
@@ -186,7 +187,7 @@ def test_killed_before_each_file_that_it_writes_a_run_ends_with_the_same_weights
 ) -> None:
     command = ["fit", *LONG, "--name=killed"]
     for moment in MOMENTS:
-        done = conftest.run(noisy, *command, KILL_AT=moment)
+        done = run_warm(noisy, *command, KILL_AT=moment)
         assert done.returncode == -signal.SIGKILL, f"{moment}: {done.stderr}"
         if begun(noisy, "killed"):
             command = ["fit", "--run=killed", *QUIET]
@@ -212,7 +213,7 @@ def stop(
 
 def test_a_killed_run_whose_checkpoints_are_gone_is_not_trained_anew(project: Path) -> None:
     """Not even by a record of an earlier release, which does not count epochs."""
-    conftest.run(project, "fit", *LONG, "--name=gone", KILL_AT="next.ckpt 3")
+    run_warm(project, "fit", *LONG, "--name=gone", KILL_AT="next.ckpt 3")
     (directory,) = runs(project, "gone")
     (entry,) = record(directory)["commands"]
     assert (entry["status"], entry["end"], entry["epochs"]) == ("running", None, 2)
@@ -253,7 +254,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
             done = (
                 stop(warm, noisy, wait, signal.SIGKILL, *command)
                 if wait < 1000
-                else conftest.run(noisy, *command)
+                else run_warm(noisy, *command)
             )
             if done.returncode != -signal.SIGKILL:
                 break
@@ -274,7 +275,7 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
     name = f"stopped{int(signum)}"
     command = ["fit", *LONG, f"--name={name}"]
     for batch, total in ((17, 17), (8, 25), (18, 43)):  # each amidst an epoch
-        done = conftest.run(noisy, *command, SIGNAL_AT=f"{int(signum)} {batch}")
+        done = run_warm(noisy, *command, SIGNAL_AT=f"{int(signum)} {batch}")
         assert done.returncode == 128 + signal.SIGTERM, done.stderr
         (directory,) = runs(noisy, name)
         assert (
@@ -316,7 +317,7 @@ def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
     noisy: Path, accumulated: Path, signum: int, step: int, saved: int
 ) -> None:
     name = f"part{step}"
-    done = conftest.run(noisy, "fit", *GROUP, f"--name={name}", SIGNAL_AT=f"{signum} {11 + step}")
+    done = run_warm(noisy, "fit", *GROUP, f"--name={name}", SIGNAL_AT=f"{signum} {11 + step}")
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     (part,) = runs(noisy, name)
     progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
@@ -331,7 +332,7 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(project: Path) -> N
     module.write_text(
         NOISY + "\n    def __init__(self) -> None:\n        raise KeyboardInterrupt\n"
     )
-    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=not-begun")
+    done = run_warm(project, "fit", *DATA, *SHORT, "--name=not-begun")
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert not (project / "logs" / "not-begun").exists()
 
@@ -417,7 +418,7 @@ def test_a_run_that_does_not_go_on_stays_as_it_is(project: Path, option: str) ->
         for name in ("config.yaml", "run.json", "code.patch", "metrics.csv")
     ]
     (project / "README.md").write_text("Changed\n")
-    conftest.run(
+    run_warm(
         project, "fit", "--run=kept", option
     )  # a longer schedule is refused; all has been trained
     there = [
@@ -463,7 +464,7 @@ def test_a_command_that_fails_leaves_the_users_empty_folders(noisy: Path, tmp_pa
 def test_an_error_is_recorded(project: Path) -> None:
     module = project / "src" / "my_project" / "data_modules" / "noisy.py"
     module.write_text(NOISY.replace("return images +", "raise RuntimeError('out of luck') #"))
-    done = conftest.run(project, "fit", *DATA, *SHORT, "--name=failed")
+    done = run_warm(project, "fit", *DATA, *SHORT, "--name=failed")
     assert done.returncode != 0 and "out of luck" in done.stderr
     (directory,) = runs(project, "failed")
     assert record(directory)["status"] == "failed"

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DIGITS, Render, git, succeed
 from filelock import FileLock
+from helpers.commands import DIGITS, succeed
+from helpers.template import Render, git
 
 SHORT = (
     "--trainer.max_epochs=1",

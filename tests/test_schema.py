@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Render, choices_of, git, succeed
+from helpers.commands import succeed
+from helpers.template import Render, choices_of, git
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML

@@ -21,7 +21,8 @@ from typing import Any
 import optuna
 import pytest
 import yaml
-from conftest import Render, fail, succeed
+from helpers.commands import fail, succeed
+from helpers.template import Render
 from optuna.trial import TrialState
 
 MLP = (

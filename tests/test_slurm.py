@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Render, succeed
+from helpers.commands import succeed
+from helpers.template import Render
 
 NEEDED = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 pytestmark = pytest.mark.skipif(

@@ -13,10 +13,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
-from conftest import DIGITS, ROOT, Render, fail, succeed, sweep
+from helpers.commands import DIGITS, fail, run_warm, succeed
+from helpers.template import ROOT, Render, sweep
 
 SHORT = (
     "--trainer.enable_progress_bar=false",
@@ -270,9 +270,7 @@ def test_a_run_that_goes_on_within_an_epoch_is_reported_as_any(project: Path) ->
     (project / "src" / "my_project" / "callbacks" / "stop.py").write_text(STOP)
     stop = ("--name=stopped", "--trainer.callbacks+=my_project.callbacks.stop.Stop")
     profile = ("-c", "configs/trainer/profile.yaml")
-    done = conftest.run(
-        project, "fit", *DIGITS, *SHORT[:2], "--trainer.max_epochs=2", *stop, *profile
-    )
+    done = run_warm(project, "fit", *DIGITS, *SHORT[:2], "--trainer.max_epochs=2", *stop, *profile)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     output = succeed(project, "fit", "--run=stopped")
     (found,) = re.findall(r"^Speed: ([\d,]+) samples/s, (\d+)% ", output, re.M)

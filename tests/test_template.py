@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, git
+from helpers.template import ROOT, git
 from jinja2 import Environment, meta, nodes
 
 KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when"}

@@ -16,7 +16,7 @@ import pexpect
 import pyte
 import pytest
 import torch
-from conftest import DIGITS
+from helpers.commands import DIGITS
 
 # A data module whose epochs take seconds, so that the bar has something to show within them
 SLOW = """

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-import conftest
 import pytest
-from conftest import DIGITS, Render, succeed
+from helpers.commands import DIGITS, run_warm, succeed
+from helpers.template import Render, files
 
 QUICK = (
     "--trainer.max_epochs=1",
@@ -59,7 +59,7 @@ def contents(project: Path) -> dict[str, bytes]:
 def use(project: Path, command: str) -> int:
     tool, *arguments = command.split()
     source = str(project / "src")
-    done = conftest.run(project, "-m", f"my_project.{tool}", *arguments, PYTHONPATH=source)
+    done = run_warm(project, "-m", f"my_project.{tool}", *arguments, PYTHONPATH=source)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode
 
@@ -76,8 +76,8 @@ def test_a_tool_adds_its_own_files_alone(project: Path, command: str, added: set
 @pytest.mark.parametrize("command", REFUSED)
 def test_a_refused_tool_changes_nothing(project: Path, command: str) -> None:
     before = contents(project)
-    others = conftest.files(project)
+    others = files(project)
     assert use(project, command) == 1
     assert contents(project) == before
-    new = conftest.files(project) - others
+    new = files(project) - others
     assert not [name for name in new if "__pycache__" not in name]

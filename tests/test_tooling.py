@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, Render, as_listed, choices_of, files, succeed
+from helpers.commands import succeed
+from helpers.template import QUESTIONS, Render, as_listed, choices_of, files
 
 
 def package(*names: str) -> set[str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import conftest
 import pytest
 import torch
-from conftest import DIGITS, Render, git, succeed
+from helpers.commands import DIGITS, run_warm, succeed
+from helpers.template import Render, git
 
 QUICK = (
     "--trainer.max_epochs=1",
@@ -71,7 +71,7 @@ def test_a_runs_config_does_not_switch_off_safe_loading(
     config.write_text(f"weights_only: false\n{config.read_text()}")
     for checkpoint in (directory(project) / "checkpoints").iterdir():
         torch.save({"state_dict": Mark(mark)}, checkpoint)
-    done = conftest.run(project, *command, PYTHONPATH=str(project / "src"))
+    done = run_warm(project, *command, PYTHONPATH=str(project / "src"))
     assert done.returncode == 1
     assert "is no checkpoint of weights and plain data alone" in done.stderr
     assert not mark.exists()
@@ -81,7 +81,7 @@ def test_the_command_line_can_switch_it_off(project: Path, tmp_path: Path) -> No
     mark = tmp_path / "mark"
     for checkpoint in (directory(project) / "checkpoints").iterdir():
         torch.save({"state_dict": Mark(mark)}, checkpoint)
-    conftest.run(project, "test", "--run=theirs", "--weights_only=false")
+    run_warm(project, "test", "--run=theirs", "--weights_only=false")
     assert mark.exists()
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_from_the_web_is_loaded_safely(project: Path, tmp_path: Pat
     mark, served = tmp_path / "mark", serve_evil(tmp_path)
     with server_of(served) as address:
         command = ("test", "--run=theirs", f"--ckpt_path={address}/evil.ckpt")
-        done = conftest.run(project, *command, TORCH_HOME=str(tmp_path))
+        done = run_warm(project, *command, TORCH_HOME=str(tmp_path))
     assert done.returncode != 0
     assert "weights_only" in done.stderr
     assert not mark.exists()
@@ -122,7 +122,7 @@ def test_a_runs_config_does_not_commit(project: Path) -> None:
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message=Begin")
     (project / "mine.txt").write_text("mine")
-    conftest.run(project, "fit", "--run=theirs", *QUICK)
+    run_warm(project, "fit", "--run=theirs", *QUICK)
     assert git(project, "log", "--format=%s") == "Begin\n"
 
 
@@ -200,7 +200,7 @@ def test_what_a_run_holds_gives_the_terminal_no_orders(
     record.write_text(json.dumps(values))
     config = directory(project) / "config.yaml"
     config.write_text(f"{json.dumps(order)}: 1\n{config.read_text()}")
-    done = conftest.run(project, *command, PYTHONPATH=str(project / "src"))
+    done = run_warm(project, *command, PYTHONPATH=str(project / "src"))
     printed = done.stdout + done.stderr
     assert r"\x1b[2J" in printed
     assert "\x1b" not in printed and "\x07" not in printed

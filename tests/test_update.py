@@ -18,8 +18,10 @@ from typing import Any, Literal
 import pytest
 import yaml
 from allpairspy import AllPairs
-from conftest import DIGITS, QUESTIONS, ROOT, Server, as_listed, choices_of, files, fits, git, sweep
 from copier import VcsRef, run_copy, run_update
+from helpers.commands import DIGITS
+from helpers.server import Server
+from helpers.template import QUESTIONS, ROOT, as_listed, choices_of, files, fits, git, sweep
 from packaging.version import Version
 from release import releases
 from test_questions import HOSTILE

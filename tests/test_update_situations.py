@@ -19,7 +19,8 @@ from typing import Any
 import plumbum
 import pytest
 import yaml
-from conftest import DIGITS, ROOT, Render, git, succeed, sweep
+from helpers.commands import DIGITS, succeed
+from helpers.template import ROOT, Render, git, sweep
 from packaging.requirements import Requirement
 from test_update import (
     ANSWERS,

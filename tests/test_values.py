@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.max_epochs=1",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, Render, fail, succeed
+from helpers.commands import DIGITS, fail, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.max_epochs=2",
