@@ -40,6 +40,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "callback": {},
     "logger": {},
     "runs": {**TOOLS, "tooling": ["report", "runs"]},
+    "predict": {"datasets": ["digits", "csv_table"], "models": ["mlp", "simplenet"]},
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},
@@ -51,6 +52,7 @@ BEFORE = {  # what the reader of a page has done
     "runs": [f"{EXP} exp1 --test_after_fit true --model.optimizer.lr 0.01", f"{EXP} exp2"],
     "searches": [f"{EXP} mlp", f"{EXP} simplenet"],
     "export": [f"{EXP} exp1"],
+    "predict": [f"{EXP} exp1"],
 }
 
 
