@@ -21,6 +21,7 @@ AVERAGES = {
     "none": (),
     "averaging": ("--trainer.callbacks+=WeightAveraging",),
     "ema": ("--trainer.callbacks+=EMAWeightAveraging",),
+    "moving": ("-c", "configs/trainer/ema.yaml"),
     "swa": ("--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"),
 }
 
@@ -185,3 +186,24 @@ def test_until_its_first_update_an_average_is_the_weights_of_the_training(projec
     assert results("resumed")[0] == results("in-time")[0]
     for key, value in results("in-time")[1].items():
         assert torch.equal(results("resumed")[1][key], value), key
+
+
+def test_moving_average_soon_forgets_the_first_weights_and_resumes_exactly(project: Path) -> None:
+    """Lightning's EMAWeightAveraging is at chance level here, because it keeps 92 % of the random weights."""
+    options = (*DIGITS, *QUICK, *AVERAGES["moving"])
+    options += (
+        "--trainer.limit_train_batches=40",
+        "--model.lr_scheduler=null",
+        "--model.optimizer.lr=0.003",
+    )
+    succeed(project, "fit", *options, "--name=whole")
+    (whole,) = project.glob("logs/whole/*")
+    record = json.loads((whole / "run.json").read_text())
+    assert record["metrics"]["val/acc"] > 0.9
+
+    succeed(project, "fit", *options, "--name=halves", "--trainer.max_steps=50")
+    succeed(project, "fit", "--run=halves", "--trainer.max_steps=-1")
+    (halves,) = project.glob("logs/halves/*")
+    saved = [torch.load(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (whole, halves)]
+    for key, value in saved[0].items():
+        assert torch.equal(saved[1][key], value), key
