@@ -17,6 +17,24 @@ from helpers.server import Server
 from helpers.template import QUESTIONS, ROOT, Render, git
 from release import history
 
+# Modules with fixtures that several test files use
+pytest_plugins = [
+    "helpers.updates",
+    "helpers.command_line_driver",
+    "helpers.datasets",
+    "helpers.distributed",
+    "helpers.loggers",
+    "helpers.models",
+    "helpers.project_in_use",
+    "helpers.report",
+    "helpers.resuming",
+    "helpers.runs",
+    "helpers.runs_tool",
+    "helpers.search",
+    "helpers.trained_project",
+    "helpers.wandb_server",
+]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -29,7 +29,7 @@ ELSEWHERE = {  # pages whose commands are run by a test of their own
     "zh/index": "test_readme.py",
     "migrating": "test_migrating.py",
     "migrating_hydra": "test_migrating_hydra.py",
-    "updating": "test_update.py",
+    "updating": "test_update_answers.py",
 }
 TOOLS: dict[str, Any] = {"datasets": ["digits"], "models": ["mlp", "simplenet"]}
 PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that they are tried in

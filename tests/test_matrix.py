@@ -21,9 +21,9 @@ from allpairspy import AllPairs
 from helpers.commands import succeed
 from helpers.server import Server
 from helpers.template import QUESTIONS, ROOT, Render, as_listed, files, fits, sweep
+from helpers.updates import owned
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_update import owned
 
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from helpers.template import ROOT, git
+from helpers.updates import RELEASES, answers_of, commit, contents, copy, release_version, update
 from test_template import JINJA, choices
-from test_update import RELEASES, answers_of, commit, contents, copy, release_version, update
 
 Questions = dict[str, dict[str, Any]]
 

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS, Render, run, succeed
+from helpers.commands import DIGITS, run, succeed
+from helpers.template import Render
 
 QUICK = (
     "--trainer.limit_train_batches=10",

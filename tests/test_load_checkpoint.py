@@ -1,0 +1,28 @@
+"""A checkpoint loads in Python with its path alone."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from helpers.trained_project import best, last, load, started
+
+LOAD = """
+import sys
+import torch
+from my_project.modules.classification import ClassificationModule
+
+module = ClassificationModule.load_from_checkpoint(sys.argv[1])
+print(tuple(module(torch.zeros(2, 1, 28, 28)).shape), module.hparams["num_classes"])
+"""
+
+
+def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(
+    fitted: Path, exp1: Path, tmp_path: Path
+) -> None:
+    for path in (best(exp1), last(exp1)):
+        load(path)
+    path = Path(shutil.copy(best(exp1), tmp_path / "a model.ckpt"))
+    assert (
+        started([sys.executable, "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src"))
+        == "(2, 10) 10\n"
+    )

@@ -1,0 +1,145 @@
+"""An option with a useless value is refused with its key."""
+
+import pytest
+from helpers.command_line_driver import Driver
+from helpers.commands import DIGITS
+
+OPTIONS = {
+    "name": ["[a]", "a b", ".nan", "-1"],
+    "matmul_precision": ["", "low", "null"],
+    "ignore_warnings": ["", "maybe", "null", "5", "[true]"],
+    "test_after_fit": ["", "maybe"],
+    "git_commit_before_fit": ["maybe"],
+    "ckpt_path": [""],
+    "weights_only": ["", "maybe", "5"],
+    "seed_everything": ["", "null", "-1", ".nan", "1.5", "x", "[1]"],
+    "checkpoint.mode": ["", "null", "maximum", "5"],
+    "checkpoint.save_top_k": ["2"],
+    "data.batch_size": ["", "0", "-1", ".nan", ".inf", "1.5", "x", "null", "[1]", "true"],
+    "data.num_workers": ["-1", ".nan", "x", "null"],
+    "data.split_seed": ["x", "99999999999999999999"],
+    "data.fold": ["0/5", "6/5", "x", "-1/5", "1/1", "5", "[1]", "/5", "1/"],
+    "data.batch_size.x": ["1"],
+    "model.compile": ["maybe", "5", "null"],
+    "model.num_classes": ["3", "x"],
+    "model.input_shape": ["[1,8,8]", "x"],
+    "model.monitor": ["val/loss"],
+    "model.mode": ["min"],
+    "model.optimizer.lr": ["", "-1", ".nan", ".inf", "-.inf", "x", "null", "[1]"],
+    "model.optimizer.betas": ["1", "[a,b]", "[0.9,.inf]"],
+    "model.optimizer.weight_decay": [".nan", ".inf", "x", "-1"],
+    "model.lr_scheduler.max_lr": ["-1", ".nan", ".inf", "x", "[.nan]"],
+    "model.lr_scheduler.pct_start": [".nan", "x"],
+    "model.net": [
+        "zzz",
+        "my.Net",
+        "my_project.models.simplenet.Nope",
+        "torch.nn.functional.relu",
+        "os.system",
+    ],
+    "model.optimizer": ["SGDD", "torch.nn.Linear", "torch.optim.Nope"],
+    "model.lr_scheduler": ["StepLRR", "torch.optim.SGD", "StepLR"],
+    "trainer.max_epochs": ["", "-5", ".nan", ".inf", "x", "1.5", "[1]"],
+    "trainer.max_epochs.x": ["1"],
+    "trainer.devices": ["x", "0"],
+    "trainer.gradient_clip_val": ["-1", ".nan", "x"],
+    "trainer.limit_train_batches": ["-1", "1.5", ".nan", "x"],
+    "trainer.val_check_interval": ["0", "-1", ".nan"],
+    "trainer.callbacks": [
+        "EarlyStoping",
+        "EarlyStopping",
+        "[{class_path: EarlyStopping, init_args: {monitr: x}}]",
+    ],
+    "trainer.callbacks+": ["zzz", "[1]"],
+    "trainer.logger": ["CSVLoger", "torch.nn.Linear", "[CSVLogger, 5]"],
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(
+    driver: Driver, option: str
+) -> None:
+    for value in OPTIONS[option]:
+        line = driver.refuse("fit", *DIGITS, f"--{option}={value}")
+        key = option.removesuffix("+")
+        assert key in line or key.rpartition(".")[2] in line, (
+            line
+        )  # Lightning's own messages leave out "trainer"
+        assert "subtypes" not in line and "must be null" not in line and len(line) < 400, line
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("", "The sub-command is missing: begin with fit, validate, test or predict"),
+        (
+            "fitt D",
+            "fitt is no sub-command: did you mean fit? Begin with fit, validate, test or predict",
+        ),
+        ("D fit", "-c stands before fit: begin with fit, and give its options after it"),
+        (
+            "--name x fit D",
+            "--name stands before fit: begin with fit, and give its options after it",
+        ),
+        ("fit D --name", "--name needs a value"),
+        ("fit D --data.batch_size", "--data.batch_size needs a value"),
+        ("fit D --model.optimizer.lr --name x", "--model.optimizer.lr needs a value"),
+        ("fit D --run", "--run needs a value: <directory|id|name|last>"),
+        ("fit D --run=", "--run needs a value: <directory|id|name|last>"),
+        ("fit D -c", "-c needs a value: the path of a config, such as configs/data/<name>.yaml"),
+        ("fit D -c missing.yaml", "missing.yaml: there is no such file"),
+        ("fit D -c configs", "configs: this is no file"),
+        (
+            "fit configs/data/digits.yaml",
+            "configs/data/digits.yaml stands alone: did you mean -c configs/data/digits.yaml?",
+        ),
+        (
+            "fit D trainer.max_epochs=3",
+            "trainer.max_epochs=3 is not an option: did you mean --trainer.max_epochs=3?",
+        ),
+        ("fit D max_epochs=3", "max_epochs=3 is not an option: did you mean --trainer.max_epochs?"),
+        ("fit D -name x", "-name is not an option: did you mean --name?"),
+        ("fit D foo", "foo is not an option. Options begin with two dashes, such as --name exp1"),
+        (
+            "fit D --model.optimizr.lr 0.1",
+            "model.optimizr is not a known key: did you mean optimizer?",
+        ),
+        (
+            "fit D --model.optimizer.lrr 0.1",
+            "model.optimizer.lrr is not a known key: did you mean lr?",
+        ),
+        ("fit D --max_epochs 3", "max_epochs is not a known key: did you mean trainer.max_epochs?"),
+        ("fit D --batch_size 3", "batch_size is not a known key: did you mean data.batch_size?"),
+        ("test D --test_after_fit true", "test_after_fit is an option of fit alone: leave it out"),
+        (
+            "fit D --allow_untrained true",
+            "allow_untrained is no option of fit, which begins untrained: leave it out",
+        ),
+        (
+            "fit D --model.num_classes 3",
+            "model.num_classes is 3, but the data say 10: leave it out",
+        ),
+        (
+            "fit D --model.monitor val/loss",
+            "model.monitor is val/loss, but it follows checkpoint.monitor, val/acc: set --checkpoint.monitor instead",
+        ),
+        (
+            "fit D --model.lr_scheduler.max_lr .nan",
+            "model.lr_scheduler.max_lr is .nan, but must be a finite number",
+        ),
+        ("fit D --trainer.callbacks EarlyStopping", "trainer.callbacks.monitor is missing"),
+    ],
+)
+def test_what_is_answered(driver: Driver, command: str, answer: str) -> None:
+    words = [part for word in command.split() for part in (DIGITS if word == "D" else (word,))]
+    assert driver.refuse(*words) == answer
+
+
+def test_what_is_right_is_accepted(driver: Driver) -> None:
+    for option in (
+        "--model.monitor=val/acc",
+        "--trainer.gradient_clip_val=.inf",
+        "--model.num_classes=10",
+    ):
+        code, output = driver.run("fit", *DIGITS, option)
+        assert code == 0, output

@@ -1,0 +1,268 @@
+"""CSV tables: encoding, splits, predictions and errors."""
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.commands import fail, succeed
+from helpers.datasets import QUIET, Row, data_module, everything, refused, train
+
+pytestmark = pytest.mark.usefixtures("without_hub")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def tables(digit_rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as two CSV files, one to train and one to test on."""
+    folder, header = tmp_path_factory.mktemp("tables"), [*(f"p{i}" for i in range(64)), "digit"]
+    write_table(folder / "table.csv", header, [row for i, row in enumerate(digit_rows) if i % 5])
+    write_table(folder / "test.csv", header, digit_rows[::5])
+    return folder
+
+
+def test_digits_in_a_table_are_learned_and_predicted_in_the_tables_order(
+    datasets_project: Path, tables: Path, digit_rows: list[Row]
+) -> None:
+    options = (
+        f"--data.file={tables / 'table.csv'}",
+        f"--data.test_file={tables / 'test.csv'}",
+        "--data.target=digit",
+    )
+    assert train(datasets_project, "csv_table", "mlp", *options, "--name=table")["test/acc"] > 0.95
+    configs = ("-c", "configs/data/csv_table.yaml", "-c", "configs/model/mlp.yaml")
+    succeed(datasets_project, "predict", *configs, *options, *QUIET, "--name=table")
+    (file,) = (datasets_project / "logs" / "table").rglob("predictions.csv")
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [int(row["id"]) for row in rows] == list(range(360))
+    assert all(row["class_name"] == row["class"] for row in rows), "a digit's name is its label"
+    right = sum(
+        int(row["class"]) == digit[64] for row, digit in zip(rows, digit_rows[::5], strict=True)
+    )
+    assert right > 0.95 * 360
+
+
+def test_a_number_in_a_table_is_learned(datasets_project: Path, tables: Path) -> None:
+    """The best linear function of the pixels has an R2 of 0.58."""
+    options = (
+        f"--data.file={tables / 'table.csv'}",
+        f"--data.test_file={tables / 'test.csv'}",
+        "--data.target=digit",
+    )
+    assert (
+        train(datasets_project, "csv_table", "regression", *options, "--data.task=regression")[
+            "test/r2"
+        ]
+        > 0.75
+    )
+
+
+def test_a_regression_is_no_classification(datasets_project: Path, tables: Path) -> None:
+    options = (
+        f"--data.file={tables / 'table.csv'}",
+        "--data.target=digit",
+        "--data.task=regression",
+    )
+    line = fail(
+        datasets_project,
+        "fit",
+        "-c",
+        "configs/data/csv_table.yaml",
+        "-c",
+        "configs/model/mlp.yaml",
+        *options,
+    )
+    assert "num_classes" in line
+
+
+COLUMNS = ["number", "truth", "text", "constant", "x", "y", "kind"]
+
+
+ROWS = [(i, i % 3 == 0, "1a"[i % 2], 7, 10 * i, -i, f"c{i % 4}") for i in range(200)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return write_table(tmp_path / "table.csv", COLUMNS, ROWS)
+
+
+def table_module(table: Path, target: Any = "kind", **kwargs: Any) -> Any:
+    data = data_module(
+        "csv_table",
+        "CSVTableDataModule",
+        target,
+        file=str(table),
+        **{"features": COLUMNS[:4], **kwargs},
+    )
+    data.setup("fit")
+    return data
+
+
+def numbers(data: Any, dataset: Any) -> list[int]:
+    """Return what stands in the column `number` of the rows of a dataset."""
+    scaled = dataset.tensors[0][:, 0].double() * data.scale["number"] + data.center["number"]
+    return [int(value) for value in scaled.round()]
+
+
+def test_numbers_are_standardised_by_the_training_rows_and_texts_one_hot(
+    datasets_package: Path, table: Path
+) -> None:
+    data = table_module(table)
+    assert (data.num_classes, data.classes, data.input_shape) == (4, ["c0", "c1", "c2", "c3"], (5,))
+    ((file, digest),) = data.sha256.items()
+    assert (
+        Path(file).resolve() == table and digest == hashlib.sha256(table.read_bytes()).hexdigest()
+    )
+    parts = [data.train_set, data.val_set, data.test_set]
+    assert [len(part) for part in parts] == [144, 16, 40]
+    assert sorted(number for part in parts for number in numbers(data, part)) == list(range(200))
+    for part, share in zip(parts, (36, 4, 10), strict=True):
+        assert numbers(data, part) == sorted(numbers(data, part)), "in the table's order"
+        inputs, labels = everything(part)
+        assert inputs.dtype == torch.float32 and labels.dtype == torch.int64
+        assert labels.tolist() == [number % 4 for number in numbers(data, part)]
+        assert inputs[:, 3:].tolist() == [
+            [1, 0] if number % 2 == 0 else [0, 1] for number in numbers(data, part)
+        ]
+        assert labels.bincount().tolist() == [share] * 4
+    inputs = data.train_set.tensors[0][:, :3]
+    torch.testing.assert_close(inputs.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(inputs.std(dim=0, correction=0), torch.tensor([1.0, 1, 0]))
+    batch = next(iter(data.val_dataloader()))
+    assert data.on_after_batch_transfer(batch, 0) is batch
+
+
+def test_the_same_rows_are_held_out_whatever_the_global_seed(
+    datasets_package: Path, table: Path
+) -> None:
+    chosen = []
+    for seed, split_seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(seed)
+        data = table_module(table, split_seed=split_seed, test_size=50, val_size=30)
+        assert (len(data.val_set), len(data.test_set)) == (30, 50)
+        chosen.append((numbers(data, data.val_set), numbers(data, data.test_set)))
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_each_row_of_a_table_is_held_out_in_one_fold_and_the_test_rows_never(
+    datasets_package: Path, table: Path
+) -> None:
+    modules = [table_module(table, fold=f"{number}/5") for number in range(1, 6)]
+    held_out = [number for data in modules for number in numbers(data, data.val_set)]
+    assert len({tuple(numbers(data, data.test_set)) for data in modules}) == 1
+    assert sorted(held_out + numbers(modules[0], modules[0].test_set)) == list(range(200))
+    assert all(data.val_set.tensors[1].bincount().tolist() == [8] * 4 for data in modules)
+
+
+def test_a_table_to_test_on_is_encoded_as_the_training_rows_are(
+    datasets_package: Path, table: Path, tmp_path: Path
+) -> None:
+    rows = [(1, 3, "c2", 7, "1", "true", 0), (2, 500, "c0", 7, "2", "false", 0)]
+    test = write_table(
+        tmp_path / "test.csv", ["id", "number", "kind", "constant", "text", "truth", "more"], rows
+    )
+    data = table_module(table, test_file=str(test), val_size=20)
+    assert (len(data.train_set), len(data.val_set), numbers(data, data.test_set)) == (
+        180,
+        20,
+        [3, 500],
+    )
+    assert [Path(file).name for file in data.sha256] == ["table.csv", "test.csv"]
+    inputs, labels = everything(data.test_set)
+    assert labels.tolist() == [2, 0]
+    assert inputs[:, 3:].tolist() == [[1, 0], [0, 0]], (
+        "a text that is new is neither, and a number is a text here"
+    )
+
+
+def test_classes_of_a_table_are_named_as_its_values_are_written(
+    datasets_package: Path, table: Path
+) -> None:
+    assert table_module(table, "truth", features=["number"]).classes == ["False", "True"]
+    assert table_module(table, "constant", features=["number"]).classes == ["7"]
+
+
+def test_targets_of_a_regression_stay_as_they_are(datasets_package: Path, table: Path) -> None:
+    data = table_module(table, ["x", "y"], task="regression", features=["number"])
+    assert (data.num_outputs, data.input_shape, hasattr(data, "num_classes")) == (2, (1,), False)
+    assert not hasattr(data, "classes")
+    targets = everything(data.test_set)[1]
+    assert targets.dtype == torch.float32
+    assert targets.tolist() == [[10 * number, -number] for number in numbers(data, data.test_set)]
+    data = table_module(table, "x", task="regression", features=None)
+    assert (everything(data.val_set)[1].shape, data.input_shape) == ((16, 1), (4 + 2 + 4,)), (
+        "all others are features"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "line"),
+    [
+        ("", {"target": "knid"}, r"table\.csv has no column knid: did you mean kind\?$"),
+        (
+            "",
+            {"features": ["number", "txt"]},
+            r"table\.csv has no column txt: did you mean text\?$",
+        ),
+        (
+            "5,False,,7,50,-5,c1",
+            {},
+            r"table\.csv: column text has no value in row 7 \(the header is row 1\)$",
+        ),
+        (
+            "5,False,a,7,50,-5,",
+            {},
+            r"table\.csv: column kind has no value in row 7 \(the header is row 1\)$",
+        ),
+        ("inf,False,b,7,50,-5,c1", {}, r"table\.csv: column number has no value in row 7 "),
+        (
+            "",
+            {"task": "regression"},
+            r"column kind of \S*table\.csv has texts, but regression is of numbers$",
+        ),
+        (
+            "",
+            {"target": ["kind", "x"]},
+            r"^target is kind, x, but classification is of one column$",
+        ),
+        ("", {"test_size": 200}, r"^test_size is 200, which is 200 of 200 rows"),
+        ("", {"val_size": 0.001}, r"^val_size is 0\.001, which is 0 of 160 rows"),
+        ("", {"test_file": "nowhere.csv"}, r"^there is no nowhere\.csv"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_in_one_line(
+    datasets_package: Path, table: Path, change: str, arguments: dict[str, Any], line: str
+) -> None:
+    text = table.read_text()
+    table.write_text(text.replace("5,False,a,7,50,-5,c1", change) if change else text)
+    arguments = {"target": "kind", "file": str(table), "features": COLUMNS[:4], **arguments}
+    assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
+
+
+def test_a_test_table_that_does_not_fit_is_refused(
+    datasets_package: Path, table: Path, tmp_path: Path
+) -> None:
+    for row, line in (
+        ((1, "x", "c9"), "has the class c9"),
+        (("one", "x", "c1"), "column number of .* has texts"),
+    ):
+        test = write_table(tmp_path / "test.csv", ["number", "text", "kind"], [row])
+        arguments = {"file": str(table), "features": ["number", "text"], "test_file": str(test)}
+        assert re.search(line, refused("csv_table", "CSVTableDataModule", "kind", **arguments))
+
+
+def test_a_missing_table_is_named_on_the_command_line(datasets_project: Path) -> None:
+    line = fail(
+        datasets_project, "fit", "-c", "configs/data/csv_table.yaml", "-c", "configs/model/mlp.yaml"
+    )
+    assert line.startswith("there is no data/table.csv")
