@@ -44,7 +44,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},
-    "export": {**TOOLS, "tooling": ["export"]},
+    "export": {**TOOLS, "datasets": ["digits", "csv_table"], "tooling": ["export"]},
 }
 LOCAL = "trainer:\n  limit_train_batches: 10\n  limit_val_batches: 1\n  limit_test_batches: 1\n"
 EXP = "python src/main.py fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml --trainer.max_epochs 1 --name"

@@ -1,8 +1,10 @@
 """The tooling choice `export`: what the files hold, and that only what predicts as the model does is written."""
 
 import csv
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,8 @@ from helpers.commands import DIGITS, succeed
 from helpers.server import Server
 from helpers.template import Render, files
 from onnxruntime import InferenceSession
+from PIL import Image
+from test_docs import blocks
 
 SHORT = (
     "--trainer.max_epochs=1",
@@ -183,6 +187,73 @@ def test_tables_and_numbers_are_exported_too(warm: Server, project: Path) -> Non
     session = InferenceSession(run_of(project, "numbers") / "best.onnx")
     (found,) = session.run(["prediction"], {"inputs": np.zeros((3, 3), "float32")})
     assert found.shape == (3,)
+
+
+def script(project: Path, name: str, *args: str) -> list[dict[str, str]]:
+    """Run a script of the documentation, and return the rows that it prints."""
+    code = next(code for _, code in blocks("export") if code.startswith(f"# scripts/{name}\n"))
+    folder = project / "scripts"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(code)
+    shutil.copy(project / "src" / "my_project" / "engine" / "picture_files.py", folder)
+    command = [sys.executable, str(folder / name), *args]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+def predicted(project: Path, name: str, path: Path) -> list[dict[str, str]]:
+    """Predict new data with the project itself, and return the rows."""
+    succeed(project, "predict", f"--run={name}", f"--data.predict={path}", TORCHDYNAMO_DISABLE="1")
+    with (run_of(project, name) / "new" / path.stem / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_new_pictures_are_read_as_the_project_reads_them(
+    warm: Server, project: Path, pixels: torch.Tensor, tmp_path: Path
+) -> None:
+    export(warm, project, "--run=exp1")
+    folder = tmp_path / "pictures"
+    for i, image in enumerate(pixels[:6]):
+        path = folder / f"folder {i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).resize((90, 56)).save(path)
+    (folder / "folder 0" / "1.png").write_text("no picture")
+    expected = predicted(project, "exp1", folder)
+    found = script(
+        project, "predict_images.py", str(run_of(project, "exp1") / "best.onnx"), str(folder)
+    )
+    assert [row["file"] for row in found] == [row["file"] for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        assert bool(row["problem"]) == bool(other["problem"]) == (row["file"] == "folder 0/1.png")
+        if not row["problem"]:
+            assert row["class_name"] == other["class"]
+            assert float(row["p"]) == pytest.approx(float(other[f"p{other['class']}"]), abs=1e-5)
+
+
+def test_new_rows_are_encoded_as_the_project_encodes_them(
+    warm: Server, project: Path, tmp_path: Path
+) -> None:
+    succeed(
+        project,
+        "fit",
+        *TABLE,
+        "-c",
+        "configs/model/mlp.yaml",
+        *SHORT,
+        "--data.target=colour",
+        "--name=colours",
+    )
+    export(warm, project, "--run=colours")
+    table = tmp_path / "rows.csv"
+    table.write_text("y,x\n100,10\n3,59\n0,7\n")
+    expected = predicted(project, "colours", table)
+    found = script(
+        project, "predict_rows.py", str(run_of(project, "colours") / "best.onnx"), str(table)
+    )
+    for row, other in zip(found, expected, strict=True):
+        assert row["class_name"] == other["class_name"]
+        assert float(row["p"]) == pytest.approx(float(other[f"p{other['class']}"]), abs=1e-5)
 
 
 def test_what_predicts_otherwise_is_not_written(

@@ -16,6 +16,7 @@ from ..utils.project import UserError, write
 
 FOLDER = "new"  # in the run's directory
 SOURCE = "source.txt"  # in a folder of predictions: the path of the data
+NOTHING = "{}"
 UNSAFE = re.compile(r"[^\w.-]+")  # such as "[:" in train[:10], which not every file system allows
 
 
@@ -56,21 +57,26 @@ def forget_new_data(config: Namespace) -> None:
 
 
 def write_learned(directory: Path, data: Any) -> None:
-    """Write what the data module has learned from the training data, if it says so.
+    """Write what the data module has learned from the training data, if it says so."""
+    text = learned_text(data)
+    if text != NOTHING:
+        write(directory / FILE, f"{text}\n")
+
+
+def learned_text(data: Any) -> str:
+    """Return what a data module has learned from the training data, as JSON.
 
     Raises:
         UserError: It is no plain data.
     """
     learned = getattr(data, "learned", None)
-    values = learned() if callable(learned) else None
-    if not values:
-        return
+    if not callable(learned):
+        return NOTHING
     try:
-        text = json.dumps(values, ensure_ascii=False)
+        return json.dumps(learned(), ensure_ascii=False)
     except TypeError as error:
         name = type(data).__name__
         raise UserError(f"{name}.learned must return plain values alone, but: {error}") from error
-    write(directory / FILE, f"{text}\n")
 
 
 def predictions_folder(directory: Path, source: str) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..cli import CLI
 from ..engine.checkpoints import best_or_last
 from ..engine.import_path import forget_working_directory
+from ..engine.new_data import learned_text
 from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
 from ..utils.project import UserError, shown
@@ -115,7 +116,7 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
     exported, inputs = load(run, checkpoint)
     classes = json.dumps(class_names(exported.data), ensure_ascii=False)
     name_and_id = "/".join(run.parts[-2:])
-    metadata = {"classes": classes, "run": name_and_id}
+    metadata = {"classes": classes, "learned": learned_text(exported.data), "run": name_and_id}
 
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = SUFFIXES[kind]  # torch.export requires this suffix
