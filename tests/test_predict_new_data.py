@@ -193,6 +193,17 @@ def test_predictions_of_other_data_of_the_same_name_are_kept(project: Path, new:
     assert len(list(project.glob("logs/pictures/*/new/*"))) == 2
 
 
+def test_a_folder_is_named_as_it_is_wherever_the_command_runs(project: Path, new: Path) -> None:
+    new.rename(project / "v1.5")
+    inside = project / "v1.5" / "monday"
+    for path, name in ((".", "monday"), ("..", "v1.5"), ("../a.png", "a")):
+        options = ("predict", "--run=pictures", *QUIET, f"--data.predict={path}")
+        succeed(project, *options, cwd=inside)
+        assert written(project, "pictures", name)
+    assert not list(project.glob("logs/pictures/*/predictions.csv"))
+    assert {path.name for path in project.glob("logs/pictures/*/new/*")} == {"monday", "v1.5", "a"}
+
+
 def test_a_run_forgets_what_it_has_predicted(project: Path, new: Path) -> None:
     (directory,) = (project / "logs" / "pictures").iterdir()
     before = (directory / "config.yaml").read_text()
@@ -225,7 +236,7 @@ def test_a_run_of_an_older_version_is_refused_in_one_line(project: Path, new: Pa
     run_id = path.parent.name
     assert message == (
         f"logs/pictures/{run_id} has no data.json, so its classes or its encoding are unknown: "
-        "train a new run"
+        "name a run with --run that this version of the project has trained"
     )
 
 
@@ -405,7 +416,9 @@ def test_splits_of_a_dataset_are_predicted_with_labels_or_without(
     assert [row["class_name"] for row in rows] == ["bright", "dark"]
     assert "label" not in rows[0]
 
-    rows = hub("train", f"--data.path={tmp_path / 'labelled'}", "--data.predict=train")
+    write_parquet(tmp_path / "other" / "train.parquet", [45])
+    hub("train", f"--data.path={tmp_path / 'other'}", "--data.predict=train")
+    rows = hub("train-2", f"--data.path={tmp_path / 'labelled'}", "--data.predict=train")
     assert [row["class_name"] for row in rows] == ["bright", "dark"]
     assert [row["label_name"] for row in rows] == ["", "dark"]
 

@@ -4,10 +4,11 @@ Read this to see what a run keeps for them, and where their files go.
 """
 
 import json
+import os
 import re
-from itertools import count
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
@@ -15,16 +16,34 @@ from ..utils.new_data import FILE
 from ..utils.project import UserError, write
 
 FOLDER = "new"  # in the run's directory
-SOURCE = "source.txt"  # in a folder of predictions: the path of the data
+SOURCE = "source.txt"  # in a folder of predictions: which data they are about
 NOTHING = "{}"
 UNSAFE = re.compile(r"[^\w.-]+")  # such as "[:" in train[:10], which not every file system allows
 
 
-def new_data_of(config: Namespace) -> str | None:
-    """Return the value of `--data.predict`; None without it."""
-    path = arguments_of_data(config).get("predict")
+class NewData(NamedTuple):
+    """Data that `--data.predict` names."""
+
+    name: str  # of their folder in the run's directory
+    source: str  # what tells them from other data of this name
+
+
+def new_data_of(config: Namespace) -> NewData | None:
+    """Return the data that `--data.predict` names; None without it."""
+    arguments = arguments_of_data(config)
+    given = arguments.get("predict")
     # A data module of the user's own may have another kind of argument of this name.
-    return path if path and isinstance(path, str) else None
+    if not given or not isinstance(given, str):
+        return None
+    path = Path(os.path.abspath(given))  # noqa: PTH100  # keeps links
+    if path.exists():
+        name = path.name if path.is_dir() else path.stem
+        source = str(path)
+    else:  # such as a split of the dataset that `path` names
+        name = given
+        source = " ".join(filter(None, [arguments.get("path"), given]))
+    # Dots would name the folder above, or a hidden one.
+    return NewData(UNSAFE.sub("_", name).strip(".") or "data", source)
 
 
 def arguments_of_data(config: Namespace) -> Any:
@@ -79,16 +98,32 @@ def learned_text(data: Any) -> str:
         raise UserError(f"{name}.learned must return plain values alone, but: {error}") from error
 
 
-def predictions_folder(directory: Path, source: str) -> Path:
-    """Return the folder for predictions of new data: `new/<name of the data>` in the run's directory.
+def predictions_folder(directory: Path, data: NewData) -> Path:
+    """Create the folder for predictions of new data, `new/<name>` in the run's directory, and return it.
 
     Other data of the same name have a folder with a number: `new/pictures-2`.
     """
-    path = str(Path(source).absolute())
-    name = UNSAFE.sub("_", Path(path).stem)
-    for number in count(1):
-        folder = directory / FOLDER / (name if number == 1 else f"{name}-{number}")
-        said = folder / SOURCE
-        if not said.exists() or said.read_text(encoding="utf-8").strip() == path:
-            return folder
-    raise AssertionError("unreachable")
+    number = 1
+    folder = directory / FOLDER / data.name
+    while is_of_other_data(folder, data):
+        number += 1
+        folder = directory / FOLDER / f"{data.name}-{number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / SOURCE, f"{data.source}\n")
+    return folder
+
+
+def is_of_other_data(folder: Path, data: NewData) -> bool:
+    """Return whether a folder has predictions of other data."""
+    source = folder / SOURCE
+    return source.exists() and source.read_text(encoding="utf-8").strip() != data.source
+
+
+def remove_unused_folder(folder: Path) -> None:
+    """Remove a folder for predictions of new data if nothing was predicted."""
+    if (folder / "predictions.csv").exists():
+        return
+    (folder / SOURCE).unlink(missing_ok=True)
+    with suppress(OSError):  # another process may still have files there
+        folder.rmdir()
+        folder.parent.rmdir()

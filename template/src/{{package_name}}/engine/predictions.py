@@ -3,7 +3,7 @@
 import csv
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import IterableDataset
 
-from ..utils.project import UserError, shown, write
-from .new_data import SOURCE, predictions_folder
+from ..utils.project import UserError, shown
+from .new_data import NewData, predictions_folder, remove_unused_folder
 from .prediction_columns import (
     Columns,
     by_name,
@@ -40,10 +40,10 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         directory: The run's directory.
-        new_data: Path of new data, whose predictions get a folder of their own; None for the test set.
+        new_data: New data, whose predictions get a folder of their own; None for the test set.
     """
 
-    def __init__(self, directory: Path, new_data: str | None = None) -> None:
+    def __init__(self, directory: Path, new_data: NewData | None = None) -> None:
         super().__init__(write_interval="batch")
         self.directory = directory
         self.new_data = new_data
@@ -54,10 +54,9 @@ class PredictionWriter(BasePredictionWriter):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = self.directory
-        if self.new_data:
-            folder = predictions_folder(folder, self.new_data)
         if trainer.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
+            if self.new_data:
+                folder = predictions_folder(folder, self.new_data)
             PredictionFiles(folder).remove()  # those of a killed process
         self.folder = trainer.strategy.broadcast(folder)
         self.files = PredictionFiles(self.folder)
@@ -161,14 +160,13 @@ class PredictionWriter(BasePredictionWriter):
         path = self.folder / "predictions.csv"
         if not any(part.exists() for part in self.parts):
             rank_zero_info(f"predict_step has returned no rows: {shown(path)} is not written")
-            self.remove_empty_folder()
+            if self.new_data:
+                remove_unused_folder(self.folder)
             return
         whole = self.folder / "predictions.part"
         problems = self.merge(whole)
         self.files.replace()
         whole.replace(path)
-        if self.new_data:
-            write(self.folder / SOURCE, f"{Path(self.new_data).absolute()}\n")
         for part in self.parts:
             part.unlink(missing_ok=True)
         if problems:
@@ -196,14 +194,8 @@ class PredictionWriter(BasePredictionWriter):
         if trainer.predicting and self.parts:  # else it has not begun to write
             self.part.unlink(missing_ok=True)
             self.files.remove()
-            self.remove_empty_folder()
-
-    def remove_empty_folder(self) -> None:
-        """Remove the folder of new predictions if there are none. Another process may still have files there."""
-        if self.new_data:
-            with suppress(OSError):
-                self.folder.rmdir()
-                self.folder.parent.rmdir()
+            if self.new_data:
+                remove_unused_folder(self.folder)
 
 
 class Problems:
@@ -218,14 +210,16 @@ class Problems:
         self.samples = 0
         self.found = 0
         self.first: dict[str, str] = {}
+        self.column = header.index("problem") if "problem" in header else None
 
     def count(self, row: Sequence[str]) -> None:
         """Count a row."""
         self.samples += 1
-        cells = dict(zip(self.header, row, strict=True))
-        if cells.get("problem"):
-            self.first = self.first or cells
-            self.found += 1
+        if self.column is None or not row[self.column]:
+            return
+        self.found += 1
+        if not self.first:
+            self.first = dict(zip(self.header, row, strict=True))
 
     def line(self) -> str:
         """Return how many there are, and the first one with its problem; an empty text if there is none."""

@@ -23,7 +23,8 @@ def read_learned(run: str | Path | None) -> dict[str, Any]:
     path = Path(run) / FILE
     if not path.exists():
         raise UserError(
-            f"{shown(run)} has no {FILE}, so its classes or its encoding are unknown: train a new run"
+            f"{shown(run)} has no {FILE}, so its classes or its encoding are unknown: "
+            "name a run with --run that this version of the project has trained"
         )
     learned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return learned
