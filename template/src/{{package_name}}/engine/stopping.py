@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 GROUPS_BETWEEN_CHECKS = 10
 
 # What users call the signals, by their numbers
-NAMES = {signal.SIGINT: "Ctrl-C"}
+NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C"}
 if hasattr(signal, "SIGHUP"):  # not on Windows
     NAMES[signal.SIGHUP] = "a closed terminal"
 
