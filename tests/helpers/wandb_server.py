@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-TEMPLATE = Path(__file__).parents[1] / "template"
+from helpers.template import ROOT
+
+TEMPLATE = ROOT / "template"
 
 
 SCRIPT = TEMPLATE / "scripts" / "clear_wandb_cache.py"
