@@ -25,6 +25,9 @@ from helpers.updates import owned
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+# Libraries that are imported only where they are needed, with a line if they are missing: to download a dataset, to read
+# new pictures with a data module of tensors, and to read weights in that format.
+IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors"}
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
     name: tuple(
@@ -238,9 +241,7 @@ def test_every_answer_and_in_a_sweep_every_pair_is_in_order(
     assert filecmp.cmpfiles(project, again, everything, shallow=False)[1:] == ([], [])
     installed = provided(required)
     for path in project.rglob("*.py"):
-        for library in libraries(path) - {
-            "pooch"
-        }:  # of some datasets alone, and imported when they download
+        for library in libraries(path) - IMPORTED_ON_DEMAND:
             assert distributions().get(library, set()) & installed, (
                 f"{path} imports {library}, which nothing installs"
             )
