@@ -30,6 +30,7 @@ test-all: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/ruff format --check --config 'target-version="py314"' template
 	MYPY_CACHE_DIR=build/mypy $(BIN)/mypy
 	$(BIN)/copier copy --quiet --defaults --overwrite --vcs-ref HEAD . build/lint
 	cd build/lint && MYPY_CACHE_DIR=../mypy ../../$(BIN)/mypy
