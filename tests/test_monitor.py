@@ -25,6 +25,9 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+NO_SANITY_CHECK = "--trainer.num_sanity_val_steps=0"
+
+
 def fit(project: Path, name: str, *options: str) -> str:
     return succeed(project, "fit", *DIGITS, *QUICK, f"--name={name}", *options)
 
@@ -58,7 +61,7 @@ def test_a_metric_that_nothing_logs_costs_no_training(
     project: Path, options: tuple[str, ...], logged: str
 ) -> None:
     name = f"misspelt{len(options)}"
-    misspelt = ("--checkpoint.monitor=val/los", f"--name={name}")
+    misspelt = ("--checkpoint.monitor=val/los", f"--name={name}", NO_SANITY_CHECK)
     message = fail(project, "fit", *DIGITS, *QUICK, *options, *misspelt)
     assert message.startswith(f"checkpoint.monitor is val/los, but what is logged is {logged}: ")
     assert checkpoints(project, name).keys() == {"last.ckpt"}
@@ -75,14 +78,40 @@ def test_a_metric_that_nothing_logs_costs_no_training(
         assert torch.equal(here[key], value), key
 
 
-def test_a_misspelt_metric_is_said_after_the_sanity_check(project: Path) -> None:
-    options = ("--trainer.max_steps=1", "--checkpoint.monitor=val/los", "--name=early")
-    line = "checkpoint.monitor is val/los, which the sanity check has not logged: it has logged val/acc, val/loss"
-    from helpers.commands import run_warm as run
+def test_a_misspelt_metric_in_the_last_epoch_leaves_what_the_line_says(project: Path) -> None:
+    misspelt = ("--checkpoint.monitor=train/los", "--name=over", "--trainer.max_epochs=1")
+    message = fail(project, "fit", *DIGITS, *QUICK, *misspelt)
+    (line,) = message.splitlines()
+    command = line.partition("trained weights. ")[2].removesuffix(" tests them")
+    assert "test/acc" in succeed(project, *command.split())
 
-    done = run(project, "fit", *DIGITS, *QUICK, *options)
-    assert line in done.stdout + done.stderr
-    assert "sanity check" not in fit(project, "right", "--checkpoint.monitor=train/acc")
+
+@pytest.mark.parametrize(
+    ("follower", "options"),
+    [
+        ("checkpoint.monitor", ["--checkpoint.monitor=val/los", "--checkpoint.mode=min"]),
+        (
+            "monitor of EarlyStopping",
+            ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/los"],
+        ),
+        (
+            "monitor of ModelCheckpoint",
+            ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/los"],
+        ),
+    ],
+)
+def test_a_misspelt_metric_is_refused_before_the_first_epoch(
+    project: Path, follower: str, options: list[str]
+) -> None:
+    message = fail(project, "fit", *DIGITS, *QUICK, *options, "--name=early")
+    assert message.startswith(
+        f"{follower} is val/los, but validation logs val/acc, val/loss: did you mean val/loss?"
+    )
+    assert not list(project.glob("logs/early/*/metrics.csv")), "no step was trained"
+
+
+def test_a_metric_of_the_training_may_be_followed(project: Path) -> None:
+    fit(project, "right", "--checkpoint.monitor=train/acc")
 
 
 @pytest.mark.parametrize(

@@ -107,17 +107,17 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(project: Path, name: str = "own", file: str = "predictions.csv") -> list[dict[str, str]]:
-    (path,) = project.glob(f"logs/{name}/*/{file}")
+    (path,) = project.glob(f"logs/{name}/*/**/{file}")
     with path.open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
 def leftovers(project: Path) -> list[str]:
-    return [path.name for path in project.glob("logs/own/*/predictions*") if path.is_file()]
+    return [path.name for path in project.glob("logs/own/*/**/predictions*") if path.is_file()]
 
 
 def predict(project: Path, kind: str, *options: str) -> list[dict[str, str]]:
-    for path in project.glob("logs/own/*/predictions.csv"):
+    for path in project.glob("logs/own/*/**/predictions.csv"):
         path.unlink()
     output = succeed(project, "predict", "--run=own", *QUIET, *options, KIND=kind)
     assert "Predictions: " in output

@@ -73,9 +73,11 @@ def test_rows_of_a_table_have_no_pictures(report_project: Path) -> None:
 def test_where_nothing_is_wrong_the_pictures_of_before_are_gone(report_project: Path) -> None:
     fit(report_project, *DIGITS, "--name=perfect", "--trainer.logger=false")
     assert (report(report_project, "perfect") / "most_wrong.png").exists()
-    succeed(
-        report_project, "test", "--run=perfect", "--model=my_project.modules.own.Perfect", *QUIET
-    )
+    config = run(report_project, "perfect") / "config.yaml"
+    text = config.read_text()
+    own = text.replace("modules.classification.ClassificationModule", "modules.own.Perfect")
+    config.write_text(own)
+    succeed(report_project, "test", "--run=perfect", *QUIET)
     assert {path.name for path in report(report_project, "perfect").iterdir()} == {
         *TABLES,
         "confusion.png",
@@ -93,18 +95,16 @@ def test_a_test_of_its_own_reports_on_what_it_saw(report_project: Path) -> None:
     for verb in ("fit", "test"):
         succeed(report_project, verb, "--run=later", *QUIET, "--trainer.fast_dev_run=true")
     assert not report(report_project, "later").exists()
-    output = succeed(
-        report_project,
-        "test",
-        "--run=later",
-        "--trainer.limit_test_batches=2",
-        "--data.batch_size=50",
-        *QUIET,
-    )
+    part = ("--trainer.limit_test_batches=2", "--data.batch_size=50")
+    succeed(report_project, "test", "--run=later", *part, *QUIET)
+    (other,) = run(report_project, "later").glob("other/*/report")
+    assert sum(map(sum, counts(other))) == 100
+    assert not report(report_project, "later").exists(), "of a part of the test set"
+    output = succeed(report_project, "test", "--run=later", *QUIET)
     assert f"Report: logs/later/{run(report_project, 'later').name}/report" in output
-    assert sum(map(sum, counts(report(report_project, "later")))) == 100
+    assert sum(map(sum, counts(report(report_project, "later")))) == 360
     succeed(report_project, "test", "--run=later", "--trainer.callbacks=[]", "--name=later", *QUIET)
-    assert sum(map(sum, counts(report(report_project, "later")))) == 100, (
+    assert sum(map(sum, counts(report(report_project, "later")))) == 360, (
         "without the callback it stays"
     )
 

@@ -114,6 +114,39 @@ def test_a_refused_evaluation_changes_nothing(project: Path) -> None:
         assert json.loads(after["run.json"])["metrics"] == json.loads(before["run.json"])["metrics"]
 
 
+OF_SOMETHING_ELSE = {
+    "test": ["--ckpt_path=last"],
+    "validate": ["--data.split_seed=3"],
+    "predict": ["--trainer.limit_predict_batches=1"],
+}
+
+
+def test_the_results_of_something_else_do_not_replace_those_of_the_run(project: Path) -> None:
+    """Of another checkpoint, other data, or a part of the data."""
+    succeed(project, "predict", "--run=e")
+    before = contents(project)
+    for command, options in OF_SOMETHING_ELSE.items():
+        output = succeed(project, command, "--run=e", "--trainer.logger=false", *options)
+        assert "Not the run's own results, which stay as they are: " in output
+    after = contents(project)
+    assert {name for name in before if after[name] != before[name]} == {"run.json"}
+    (predictions,) = [name for name in after.keys() - before.keys() if name.endswith(".csv")]
+
+    own, record = json.loads(before["run.json"]), json.loads(after["run.json"])
+    assert record["metrics"] == own["metrics"]
+    tested, validated, predicted = record["commands"][-3:]
+    assert (tested["checkpoint"], tested["changes"]) == ("checkpoints/last.ckpt", {})
+    assert tested["metrics"].keys() == {"test/acc", "test/loss"}
+    assert validated["checkpoint"] == "checkpoints/best.ckpt"
+    assert validated["changes"] == {"data.split_seed": 3}
+    assert validated["metrics"]["val/loss"] != own["metrics"]["val/loss"]
+    assert predicted["changes"] == {"trainer.limit_predict_batches": 1}
+    assert predictions == f"{predicted['directory']}/predictions.csv"
+
+    output = succeed(project, "test", "--run=e", "--data.batch_size=7", "--trainer.logger=false")
+    assert "Not the run's own" not in output, "the size of a batch does not matter"
+
+
 def test_the_files_of_a_csv_logger_survive_every_later_command(project: Path) -> None:
     logger = ("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs")
     succeed(project, "fit", *DIGITS, *QUICK, *logger, "--name=c", "--trainer.log_every_n_steps=1")

@@ -109,6 +109,9 @@ def test_what_cannot_be_reproduced_is_answered_with_one_line(
         ][0].update(command=secret),
         "exp2/{id} is no finished fit: ": lambda said: said.update(status="interrupted"),
         "exp2/{id} is no finished fit:": lambda said: said.update(commands=[]),
+        "exp2/{id} was resumed with --model.optimizer.lr (": lambda said: said["commands"].append(
+            {"command": "fit --run exp2 --trainer.max_epochs=2 --model.optimizer.lr 1"}
+        ),
         "it began with --ckpt_path logs/x.ckpt, and there is no such file": lambda said: said[
             "commands"
         ][0].update(command="fit --ckpt_path=logs/x.ckpt"),

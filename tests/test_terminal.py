@@ -180,6 +180,11 @@ def test_the_bar_ends_with_the_metrics_of_the_last_epoch(slow_project: Path) -> 
         assert float(shown) == pytest.approx(float(rows[-1][name]), abs=5e-4)
 
 
+def test_the_bar_ends_where_the_training_ends(slow_project: Path) -> None:
+    output = in_a_terminal(slow_project, "fit", *DIGITS, *SHORT, "--trainer.max_steps=7")
+    assert positions(output, "Epoch 0")[-1] == 7, output
+
+
 def test_the_bar_of_an_epoch_that_is_resumed_within_has_its_length(slow_project: Path) -> None:
     stop = ("--trainer.max_steps=20", "--name=stopped", "--model.lr_scheduler=null")
     in_a_terminal(slow_project, *FIT, *stop)

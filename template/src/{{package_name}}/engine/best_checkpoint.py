@@ -6,10 +6,10 @@ from typing import Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..utils.project import UserError
+from .monitor import logged_metrics
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -41,17 +41,6 @@ class BestCheckpoint(ModelCheckpoint):
             state_dict = moved(state_dict, old_folder, new_folder)
         super().load_state_dict(state_dict)
 
-    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn early of a misspelt metric. It is no error yet, because training may still log the metric."""
-        logged = logged_metrics(trainer)
-        if not self.monitor or not logged or self.monitor in logged:
-            return
-        if self.monitor.partition("/")[0] in {name.partition("/")[0] for name in logged}:
-            rank_zero_info(
-                f"checkpoint.monitor is {self.monitor}, which the sanity check has not logged: "
-                f"it has logged {', '.join(logged)}"
-            )
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         try:
             super().on_validation_end(trainer, pl_module)
@@ -71,10 +60,13 @@ class BestCheckpoint(ModelCheckpoint):
     def missing_metric(self, trainer: Trainer) -> UserError:
         """Return an error for a monitored metric that is never logged. `last.ckpt` keeps the trained weights."""
         logged = ", ".join(logged_metrics(trainer)) or "nothing"
-        return UserError(
-            f"checkpoint.monitor is {self.monitor}, but what is logged is {logged}: name one of them with "
-            f"fit --run {Path(self.dirpath or '').parent.name} --checkpoint.monitor, or set it to null"
-        )
+        problem = f"checkpoint.monitor is {self.monitor}, but what is logged is {logged}"
+        run = Path(self.dirpath or "").parent.name
+        if is_last_epoch(trainer):
+            mend = "there is no best.ckpt, but last.ckpt has the trained weights"
+            return UserError(f"{problem}: {mend}. test --run {run} --ckpt_path last tests them")
+        mend = f"name one of them with fit --run {run} --checkpoint.monitor, or set it to null"
+        return UserError(f"{problem}: {mend}")
 
     def save(self, trainer: Trainer) -> None:
         """Save to next.ckpt, which becomes last.ckpt once the loggers have written this epoch's metrics."""
@@ -108,6 +100,15 @@ class BestCheckpoint(ModelCheckpoint):
         self.make_last(trainer)
 
 
+def is_last_epoch(trainer: Trainer) -> bool:
+    """Return whether nothing is left to train after this epoch."""
+    has_epochs_left = (
+        trainer.max_epochs in (None, -1) or trainer.current_epoch + 1 < trainer.max_epochs
+    )
+    has_steps_left = trainer.max_steps == -1 or trainer.global_step < trainer.max_steps
+    return trainer.is_last_batch and not (has_epochs_left and has_steps_left)
+
+
 def moved(state: dict[str, Any], old_folder: str, new_folder: str) -> dict[str, Any]:
     """Return the state of a ModelCheckpoint with all paths in its new folder."""
     result = dict(state)
@@ -119,8 +120,3 @@ def moved(state: dict[str, Any], old_folder: str, new_folder: str) -> dict[str, 
         for path, score in state["best_k_models"].items()
     }
     return result
-
-
-def logged_metrics(trainer: Trainer) -> list[str]:
-    """Return the names of all logged metrics, sorted."""
-    return sorted(trainer.callback_metrics)

@@ -53,10 +53,11 @@ from .noise import silence_noise
 from .options import add_options, check_options
 from .predictions import PredictionWriter
 from .record import RunRecord
+from .results import Results, results_of
 from .run_callbacks import as_list, callbacks_of, loggers_of_fit, plugins_of
 from .run_directory import logs_folder
 from .runs import check_writable, find_run, locked
-from .saved_config import config_text, forget_actions
+from .saved_config import config_text, config_values, forget_actions
 from .secrets import refuse_secrets_of_the_command, refuse_secrets_of_the_model
 from .start_point import Start, choose_start
 from .values import check_values
@@ -94,6 +95,7 @@ class RunCLI(LightningCLI):
         self.from_data: dict[str, Any] = {}  # arguments of the model that the data module provides
         self.start: Start | None = None
         self.initial: InitialWeights | None = None  # what a new run starts from
+        self.results: Results | None = None  # of an evaluation
         try:
             with ExitStack() as self.resources:
                 self.run_command(list(sys.argv[1:] if args is None else args))
@@ -149,6 +151,11 @@ class RunCLI(LightningCLI):
         if self.start is None:
             raise AttributeError("the run's directory is chosen in before_instantiate_classes")
         return self.start.directory
+
+    @property
+    def results_directory(self) -> Path:
+        """The directory of predictions.csv and the report. It is the run's, if these are the run's own."""
+        return self.results.directory if self.results else self.directory
 
     # 1. Options
 
@@ -257,8 +264,10 @@ class RunCLI(LightningCLI):
         config.ckpt_path = self.start.checkpoint
         if is_fit:
             self.initial = self.choose_initial_weights(config)
+        else:
+            self.results = self.evaluated(self.start)
         pass_run_to_data(config, str(self.subcommand), self.start.directory)
-        config.trainer.default_root_dir = str(self.start.directory)
+        config.trainer.default_root_dir = str(self.results_directory)
         if config.trainer.fast_dev_run:
             disable_loggers(config.trainer, is_fit)
             return
@@ -300,6 +309,19 @@ class RunCLI(LightningCLI):
         if initial:
             self.requested.init_from = str(initial.path)
         return initial
+
+    def evaluated(self, start: Start) -> Results:
+        """Return what this evaluation evaluates. Print whether its results are not the run's own."""
+        verb = str(self.subcommand)
+        config = config_values(self.parsers[verb], self.requested, left_out=[])
+        if new_data_of(self.requested):  # its predictions have a folder of their own
+            del config["data"]
+        results = results_of(verb, start.directory, start.checkpoint, config)
+        if not results.of_the_run:
+            rank_zero_info(
+                f"Not the run's own results, which stay as they are: {results.difference}"
+            )
+        return results
 
     def claim_directory(self, directory: Path, exclusive: bool) -> None:
         """Create the run's directory before a logger writes to it. If `exclusive`, lock it until this command ends."""
@@ -348,11 +370,13 @@ class RunCLI(LightningCLI):
         record = None
         if not init.trainer.fast_dev_run:
             parent = self.initial.facts() if self.initial else None
-            record = RunRecord(self.directory, self.command_line, self.config_to_save(), parent)
+            record = RunRecord(
+                self.directory, self.command_line, self.config_to_save(), parent, self.results
+            )
         if record and self.subcommand == "fit":
             kwargs["logger"] = loggers_of_fit(init.trainer, record)
         new_data = new_data_of(self.config[self.subcommand])
-        predictions = PredictionWriter(self.directory, new_data)
+        predictions = PredictionWriter(self.results_directory, new_data)
         callbacks = callbacks_of(
             str(self.subcommand), init.trainer, predictions, record, self.checkpoint
         )

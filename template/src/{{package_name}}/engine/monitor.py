@@ -1,4 +1,4 @@
-"""Checks monitored metrics against their mode, and the file names of ModelCheckpoint callbacks.
+"""Checks that monitored metrics are logged, and their mode. Checks the file names of ModelCheckpoint callbacks.
 
 Read this when a monitor, or a file name of checkpoints, is refused.
 """
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ..utils.project import UserError
 from .classes import arguments_of, find_class
 from .configs import Given, place_of
+from .messages import nearest
 from .values import told
 
 # Words in the names of metrics for which lower is better, or higher
@@ -37,6 +38,9 @@ MORE_IS_BETTER = {
     *("acc", "accuracy", "auc", "auroc", "f1", "iou", "miou", "dice", "precision", "recall", "r2")
 }
 WORD = re.compile(r"[a-z0-9]+")  # such as val, acc and best in val/acc_best
+
+# The stage in the name of a metric, such as val in val/acc and in val_acc
+STAGE = re.compile(r"[^/_]*")
 
 # Checkpoints that the run itself writes
 OWN_FILES = ("best", "last", "next")
@@ -105,6 +109,40 @@ def is_chosen(key: str, metric: str, mode: str, values: Sequence[Given]) -> bool
 def file_of(value: Given) -> Path:
     """Return the path of the config that gives a value; an empty path for an option."""
     return Path(value.place.rpartition(", line ")[0])
+
+
+class MonitoredMetrics(Callback):
+    """Refuses a callback whose metric the sanity check does not log, because it would fail after the first epoch."""
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logged = logged_metrics(trainer)
+        stages = {stage(name) for name in logged}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # not declared
+            monitor = getattr(callback, "monitor", None)
+            if not isinstance(monitor, str) or monitor in logged or stage(monitor) not in stages:
+                continue  # training may log what no validation does
+            mend = nearest(monitor, logged) or ": name one of them."
+            raise UserError(
+                f"{name_of(callback)} is {monitor}, but validation logs {', '.join(logged)}{mend} "
+                "If your module logs it later than in the sanity check, set --trainer.num_sanity_val_steps 0"
+            )
+
+
+def logged_metrics(trainer: Trainer) -> list[str]:
+    """Return the names of all logged metrics, sorted."""
+    return sorted(trainer.callback_metrics)
+
+
+def stage(metric: str) -> str:
+    """Return the first word in the name of a metric, which is its stage: val for val/acc and val_acc."""
+    match = STAGE.match(metric)
+    return match[0] if match else ""
+
+
+def name_of(callback: Callback) -> str:
+    """Return the option that says which metric a callback monitors."""
+    is_own = isinstance(callback, ModelCheckpoint) and callback.filename == "best"
+    return "checkpoint.monitor" if is_own else f"monitor of {type(callback).__name__}"
 
 
 def check_file_names(callbacks: Sequence[Callback], folder: Path) -> None:

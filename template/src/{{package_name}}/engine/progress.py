@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
 
+from .loop_position import seen_batches
+
 SECONDS_IN_A_TERMINAL = 0.5
 SECONDS_IN_A_FILE = 60.0
 # The training bar is last: closed before the validation bar, it would leave the cursor in its line.
@@ -50,9 +52,17 @@ class ProgressBar(TQDMProgressBar):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the last metrics, because the module logs those of the training after the bar's last update."""
+        self.show_position(trainer)
         if not self.train_progress_bar.disable:
             self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
         super().on_train_end(trainer, pl_module)
+
+    def show_position(self, trainer: Trainer) -> None:
+        """Move the training bar to the present batch, because a training may end between two updates."""
+        if self.train_progress_bar.disable:
+            return
+        self.train_progress_bar.n = seen_batches(trainer)
+        self.train_progress_bar.refresh()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -111,6 +121,8 @@ def leave_bar(trainer: Trainer) -> None:
     bar = trainer.progress_bar_callback
     if not isinstance(bar, ProgressBar):
         return
+    if bar.has_epoch:
+        bar.show_position(trainer)
     for name in BARS:
         with suppress(TypeError):  # Lightning raises it for a bar that has not begun
             getattr(bar, name).close()

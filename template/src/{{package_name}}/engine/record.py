@@ -21,6 +21,7 @@ from .finders import with_found_values
 from .metrics_file import MetricsFile
 from .new_data import write_learned
 from .progress import leave_bar
+from .results import Results
 from .runs import read_run
 from .saved_config import as_yaml
 from .training_end import why_ended, why_interrupted
@@ -42,6 +43,7 @@ class RunRecord(Callback):
         arguments: The arguments of the command.
         config: Text for `config.yaml`; None if the run is only evaluated.
         parent: Where the weights come from that a new run starts from; None if it starts from random ones.
+        results: What an evaluation evaluates; None for a fit.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class RunRecord(Callback):
         arguments: Sequence[str],
         config: str | None,
         parent: dict[str, Any] | None = None,
+        results: Results | None = None,
     ) -> None:
         self.directory = directory
         self.config = config
         self.parent = parent
+        self.results = results
         self.metrics = MetricsFile(directory / "metrics.csv")
         self.facts: dict[str, Any] = {}  # keys of run.json that this command changes
         self.entry: dict[str, Any] = {"command": shlex.join(arguments)}
@@ -62,6 +66,11 @@ class RunRecord(Callback):
         self.stopped: str | None = None  # why the training has ended
         self.saved_at = float("-inf")
         self.origin: subprocess.Popen[str] | None = None
+        if results:
+            self.entry["checkpoint"] = results.checkpoint
+            self.entry["changes"] = results.changes
+            if not results.of_the_run:
+                self.entry["directory"] = results.directory.relative_to(directory).as_posix()
         self.describes_run = config is not None and is_first_process()
         if self.describes_run:
             self.origin = start_origin()  # runs in parallel to the start of the run
@@ -220,7 +229,11 @@ class RunRecord(Callback):
         record.update(self.facts)
         record["commands"] = with_entry(record.get("commands", []), self.entry)
         if may_read_metrics(trainer, status):
-            record["metrics"] = {**metrics, **finite_metrics(trainer)}
+            found = finite_metrics(trainer)
+            if self.results:
+                self.entry["metrics"] = found
+            if not self.results or self.results.of_the_run:
+                record["metrics"] = {**metrics, **found}
         write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         self.saved_at = time.monotonic()
 

@@ -13,6 +13,7 @@ from .averaged_weights import with_current_weights_at_first, without_averaging
 from .best_checkpoint import BestCheckpoint
 from .checkpoint_files import AtomicCheckpointIO
 from .finite_weights import FiniteWeights
+from .monitor import MonitoredMetrics
 from .predictions import PredictionWriter
 from .progress import LayerSummary, ProgressBar
 from .record import RunRecord
@@ -55,7 +56,7 @@ def callbacks_of(
     callbacks: list[Callback] = [Resume()]
     if record:
         callbacks.append(record)
-    callbacks += [StopAtBatchEnd(), FiniteWeights(), *own]
+    callbacks += [StopAtBatchEnd(), FiniteWeights(), MonitoredMetrics(), *own]
     if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
         callbacks.append(ProgressBar())
     if trainer.enable_model_summary is not False and not has_kind(own, ModelSummary):

@@ -71,8 +71,11 @@ def with_given_texts(dumped: Any, given: Any) -> Any:
     return given if is_text else dumped
 
 
-def config_text(parser: ArgumentParser, config: Namespace) -> str:
-    """Return a parsed configuration as YAML, without actions and credentials. Print which credentials are left out."""
+def config_values(parser: ArgumentParser, config: Namespace, left_out: list[str]) -> dict[str, Any]:
+    """Return a parsed configuration as plain values, without actions and credentials.
+
+    The keys of the credentials are appended to `left_out`.
+    """
     config = config.clone()
     for key in ACTIONS:
         config.pop(key, None)
@@ -82,8 +85,13 @@ def config_text(parser: ArgumentParser, config: Namespace) -> str:
     forget_new_data(config)
     values: dict[str, Any] = json.loads(parser.dump(config, format="json", skip_unset=False))
     values = with_given_texts(values, config.as_dict())
+    return dict(without_secrets(values, left_out))
+
+
+def config_text(parser: ArgumentParser, config: Namespace) -> str:
+    """Return a parsed configuration as YAML, without actions and credentials. Print which credentials are left out."""
     left_out: list[str] = []
-    values = without_secrets(values, left_out)
+    values = config_values(parser, config, left_out)
     if left_out:
         keys = ", ".join(key.replace(".init_args", "") for key in left_out)
         rank_zero_info(

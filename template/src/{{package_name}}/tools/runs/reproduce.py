@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ...engine.configs import options as options_in
 from ...engine.git import complaint, run_git
 from ...engine.runs import by_start
 from ...utils.project import UserError, project_root, shown
@@ -19,6 +20,22 @@ from .select import find
 from .tables import different, distance, show
 
 MASK = "***"  # replaces a possible secret in a record
+
+# Options with which a resumed fit still ends as if it had never stopped
+WITHOUT_INFLUENCE = (
+    "run",
+    "name",
+    "test_after_fit",
+    "git_commit_before_fit",
+    "ignore_warnings",
+    "data.num_workers",
+    "trainer.default_root_dir",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.logger",
+)
+# As long as no schedule depends on the length
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
 
 def reproduce_run(options: Namespace) -> None:
@@ -66,13 +83,15 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
         UserError: The code or the command is lost, or a command fails.
     """
     recorded = run.record.get("commands", [])
-    commands = [command["command"] for command in recorded]
+    # `directory` is that of the results of something else than the run.
+    commands = [command["command"] for command in recorded if "directory" not in command]
     verbs = [sub_command(command) for command in commands]
     finished = run.record.get("status") == "finished"
     if not finished or "fit" not in verbs or not run.metrics:
         problem = f"{shown(run.directory)} is no finished fit"
         raise UserError(f"{problem}: there is nothing to compare with")
 
+    refuse_changed_fits(run, [one for one in commands if sub_command(one) == "fit"])
     start = start_checkpoint(commands[verbs.index("fit")])
     with worktree(run, into, keep) as project:
         logs = project / "logs"
@@ -86,6 +105,26 @@ def reproduced(run: Run, into: Path | None, keep: bool) -> Iterator[Run]:
         if run.metrics.keys() - repeated.keys():
             call(project, "test", "--run", str(newest))  # the run was tested, alone or after fit
         yield Run(newest)
+
+
+def refuse_changed_fits(run: Run, fits: list[str]) -> None:
+    """Raise UserError if a run was resumed with other options, because no single fit ends like it.
+
+    config.yaml has the options of the last fit alone.
+    """
+    has_schedule = any(
+        key.startswith("model.lr_scheduler") and value is not None
+        for key, value in run.plain_config.items()
+    )
+    allowed = WITHOUT_INFLUENCE if has_schedule else (*WITHOUT_INFLUENCE, *LENGTHS)
+    for command in fits[1:]:
+        for option, _ in options_in(shlex.split(command)):
+            key = option.removeprefix("--")
+            if not f"{key}.".startswith(tuple(f"{name}." for name in allowed)):
+                raise UserError(
+                    f"{shown(run.directory)} was resumed with {option} ({command}), so that it is no result of "
+                    "a single fit. Train it again with the same commands by hand."
+                )
 
 
 def start_checkpoint(command: str) -> list[str]:

@@ -1,11 +1,13 @@
 """`runs summary`: mean, standard deviation and confidence interval of runs that differ only in seed or fold."""
 
 import math
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from ...engine.configs import described
 from ...engine.runs import by_start
 from ...utils.project import UserError, shown
 from ..run_files import Run, text
@@ -23,6 +25,13 @@ STUDENT = (
 # The same quantile of the normal distribution, which is close to Student's with more degrees of freedom
 NORMAL = 1.960
 
+# Words in the names of metrics that are between 0 and 1
+SHARES = {"acc", "accuracy", "auc", "auroc", "f1", "iou", "miou", "dice", "precision", "recall"}
+WORD = re.compile(r"[a-z0-9]+")  # such as best, val and acc in best.val/acc
+
+# A label has so many of the keys that tell experiments apart, the first blocks first.
+KEYS_IN_A_LABEL = 4
+BLOCKS = ("model", "data", "checkpoint")
 
 Config = dict[str, Any]
 
@@ -39,6 +48,11 @@ class Group:
             newest[seed_and_fold] = run
         self.runs = list(newest.values())
 
+    @property
+    def newest(self) -> str:
+        """The id of the newest run."""
+        return max(self.runs, key=lambda run: by_start(run.directory)).directory.name
+
     def summary(self, metric: str) -> str:
         """Return a metric as text: mean ± standard deviation, and the 95 % confidence interval of the mean."""
         values = self.values(metric)
@@ -54,6 +68,9 @@ class Group:
         half = student(count - 1) * error
         low = center - half
         high = center + half
+        if is_share(metric, values):  # no mean of shares is outside
+            low = max(low, 0.0)
+            high = min(high, 1.0)
 
         places = f".{decimals(deviation)}f"
         spread = f"{center:{places}} ± {deviation:{places}}"
@@ -111,25 +128,60 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
     groups = []
     for name in sorted(names):
-        experiments: dict[str, list[Run]] = {}
         keys = varied(names[name], besides=("name", *REPEATED))
+        experiments: dict[str, list[Run]] = {}
         for run in names[name]:
-            own = label(run, keys)
-            experiments.setdefault(own, []).append(run)
-        for own in sorted(experiments):
-            groups.append(Group(own, experiments[own]))
+            settings = text([run.values.get(key) for key in keys])
+            experiments.setdefault(settings, []).append(run)
+        telling = telling_keys(keys, names[name])
+        of_name = [Group(label(own[0], telling), own) for own in experiments.values()]
+        tell_apart(of_name)
+        groups += sorted(of_name, key=lambda group: group.label)
     return groups
 
 
-def label(run: Run, keys: Sequence[str]) -> str:
-    """Return a run's name, with the values of the keys that tell experiments of this name apart."""
-    own = []
+def telling_keys(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Return the keys for labels, the most telling first: classes, then by block.
+
+    An argument that only some runs have tells no more than their classes, unless it differs among these runs.
+    """
+    telling = []
     for key in keys:
-        value = text(run.values.get(key))
-        own.append(f"{key}={value}")
+        configs = [run.plain_config for run in runs if key in run.plain_config]
+        if len(configs) == len(runs) or differs(key, configs):
+            telling.append(key)
+
+    def order(key: str) -> tuple[bool, int]:
+        first = key.partition(".")[0]
+        block = BLOCKS.index(first) if first in BLOCKS else len(BLOCKS)
+        return not key.endswith(".class_path"), block
+
+    return sorted(telling or keys, key=order)
+
+
+def label(run: Run, keys: Sequence[str]) -> str:
+    """Return a run's name, with the values of the first keys that tell experiments of this name apart."""
+    own = []
+    known = [key for key in keys if key in run.plain_config]
+    for key in known[:KEYS_IN_A_LABEL]:
+        value = described(run.plain_config[key])
+        if key.endswith(".class_path"):
+            value = value.rpartition(".")[2]
+        own.append(f"{key.removesuffix('.class_path')}={value}")
+    more = len(known) - len(own)
+    if more:
+        own.append(f"and {more} more")
     if not own:
         return run.name
     return f"{run.name} ({', '.join(own)})"
+
+
+def tell_apart(groups: Sequence[Group]) -> None:
+    """Add the id of the newest run to labels that are equal, because a label has not all keys."""
+    labels = [group.label for group in groups]
+    for group in groups:
+        if labels.count(group.label) > 1:
+            group.label += f", newest run {group.newest}"
 
 
 def varied(runs: Sequence[Run], besides: Sequence[str] = ("name",)) -> list[str]:
@@ -146,6 +198,12 @@ def differs(key: str, configs: Sequence[Config]) -> bool:
     """Return whether the configs have different values of a key."""
     first = configs[0].get(key)
     return any(config.get(key) != first for config in configs)
+
+
+def is_share(metric: str, values: Sequence[float]) -> bool:
+    """Return whether a metric is a share, such as an accuracy: between 0 and 1 by its name, and by its values."""
+    words = WORD.findall(metric.lower())
+    return not SHARES.isdisjoint(words) and all(0 <= value <= 1 for value in values)
 
 
 def decimals(deviation: float) -> int:
