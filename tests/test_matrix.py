@@ -25,8 +25,8 @@ from helpers.updates import owned
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# Libraries that are imported only where they are needed, with a line if they are missing: to download a dataset, to read
-# new pictures with a data module of tensors, and to read weights in that format.
+# Libraries that are imported only where they are needed, with a line if they are missing: to download a dataset, to
+# read new pictures with a data module of tensors, and to read weights in that format.
 IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors"}
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
