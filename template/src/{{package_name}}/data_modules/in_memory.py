@@ -84,7 +84,8 @@ class ImageTensors(TensorDataset):
         """Return the samples at the given positions, int64 of shape (K,)."""
         chosen = copy(self)
         chosen.tensors = self[positions]
-        chosen.columns = self._columns_of(positions.tolist())
+        numbers = torch.arange(len(self))[positions]
+        chosen.columns = self._columns_of(numbers.tolist())
         return chosen
 
 
