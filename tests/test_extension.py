@@ -3,6 +3,7 @@
 import inspect
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 import yaml
@@ -72,7 +73,46 @@ class ScaledDataModule(InMemoryDataModule):
 class TupleDataModule(ScaledDataModule):
     def load(self, train):
         return torch.zeros(100, 1, 28, 28, dtype=torch.uint8), torch.arange(100) % 10
+
+
+class NoLoadDataModule(InMemoryDataModule):
+    num_classes, input_shape, mean, std = 10, (1, 28, 28), 0.5, 0.3
+
+
+class LabelledDataModule(NoLoadDataModule):
+    labels = torch.arange(100) % 10
+
+    def load(self, train):
+        return ImageTensors(torch.zeros(100, 1, 28, 28, dtype=torch.uint8), self.labels)
+
+
+class FewClassesDataModule(LabelledDataModule):
+    num_classes = 9
+
+
+class FloatDataModule(LabelledDataModule):
+    labels = LabelledDataModule.labels.float()
+
+
+class ListMeanDataModule(LabelledDataModule):
+    mean = [0.5]
+
+
+class NoMeanDataModule(InMemoryDataModule):
+    num_classes, input_shape, labels = 10, (1, 28, 28), LabelledDataModule.labels
+    load = LabelledDataModule.load
+
+
+class UnknownClassesDataModule(LabelledDataModule):
+    num_classes = None
 """
+
+
+@pytest.fixture(scope="module")
+def loads(render: Render) -> Path:
+    project = render(package_name="my_project", loggers=[])
+    (project / "src" / "my_project" / "data_modules" / "loads.py").write_text(LOADS)
+    return project
 
 
 @pytest.mark.parametrize(
@@ -86,12 +126,60 @@ class TupleDataModule(ScaledDataModule):
             "TupleDataModule",
             "TupleDataModule.load returns tuple, but must return ImageTensors(images, labels)",
         ),
+        ("NoLoadDataModule", "NoLoadDataModule has no load: write load(self, train), "),
+        (
+            "FewClassesDataModule",
+            "FewClassesDataModule.load(train=True) returns the label 9 for sample 9, but num_classes is 9: "
+            "labels have to be 0 to 8",
+        ),
+        (
+            "FloatDataModule",
+            "FloatDataModule.load(train=True) returns labels of type torch.float32, but must return int64",
+        ),
+        ("ListMeanDataModule", "ListMeanDataModule.mean is [0.5], but must be a number, "),
+        ("NoMeanDataModule", "NoMeanDataModule.mean is missing, but must be a number, "),
+        (
+            "UnknownClassesDataModule",
+            "num_classes of the data module is null, but must be a whole number",
+        ),
     ],
 )
-def test_a_load_that_returns_something_else_is_refused(
-    render: Render, name: str, line: str
-) -> None:
-    project = render(package_name="my_project", loggers=[])
-    (project / "src" / "my_project" / "data_modules" / "loads.py").write_text(LOADS)
-    message = fail(project, "fit", *DIGITS, f"--data=my_project.data_modules.loads.{name}")
+def test_a_data_module_that_cannot_be_used_is_refused(loads: Path, name: str, line: str) -> None:
+    message = fail(loads, "fit", *DIGITS, f"--data=my_project.data_modules.loads.{name}")
     assert message.startswith(line)
+
+
+OWN_CLI = """
+from lightning.pytorch.cli import LightningArgumentParser
+
+from .engine.cli import RunCLI
+
+
+class CLI(RunCLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments(
+            "data.vocabulary", "model.init_args.vocabulary_size", apply_on="instantiate"
+        )
+"""
+
+
+def test_what_is_wrong_in_cli_is_said_in_a_line(loads: Path) -> None:
+    """A link to an attribute that the data lack, and an option that is there already."""
+    package = loads / "src" / "my_project"
+    before = (package / "cli.py").read_text()
+    (package / "modules" / "sized.py").write_text(MODULE)
+    (package / "cli.py").write_text(OWN_CLI)
+    model = "--model=my_project.modules.sized.SizedModule"
+    line = (
+        "data.vocabulary is linked to model.vocabulary_size, but DigitsDataModule has no vocabulary: "
+        "the link passes nothing"
+    )
+    short = ("--trainer.max_steps=1", "--trainer.limit_val_batches=1")
+    assert line in succeed(loads, "fit", *DIGITS, model, *short).splitlines()
+    assert "linked" not in succeed(loads, "fit", *DIGITS, *short), "this model does not take it"
+
+    (package / "cli.py").write_text(f'{OWN_CLI}        parser.add_argument("--name")\n')
+    message = fail(loads, "fit", *DIGITS)
+    assert message.startswith("src/my_project/cli.py, line 13: ArgumentError: argument --name: ")
+    (package / "cli.py").write_text(before)

@@ -106,6 +106,30 @@ def test_an_argument_without_a_type_that_should_be_built_is_named(
     assert "no type" not in output, "it may well be a text"
 
 
+def test_an_argument_without_a_type_and_a_default_is_missing_if_it_is_not_given(
+    driven_project: Path, driver: Driver
+) -> None:
+    """jsonargparse fills in None. What links give is not missing."""
+    write(
+        driven_project,
+        "modules/untyped.py",
+        """
+        from lightning.pytorch import LightningModule
+
+
+        class Needs(LightningModule):
+            def __init__(self, width, num_classes, input_shape, depth=2):
+                super().__init__()
+                raise ValueError(f"{width} {num_classes} {input_shape} {depth}")
+        """,
+    )
+    needs = ("fit", *DIGITS[:2], "--model=my_project.modules.untyped.Needs")
+    line = driver.refuse(*needs)
+    assert line == "model.width is missing: Needs has no default for it"
+    assert driver.refuse(*needs, "--model.width=3").endswith("ValueError: 3 10 [1, 28, 28] 2")
+    assert driver.refuse(*needs, "--model.width=null").endswith("ValueError: None 10 [1, 28, 28] 2")
+
+
 def test_a_model_for_other_data_is_answered_with_what_the_data_give(
     driven_project: Path, driver: Driver
 ) -> None:

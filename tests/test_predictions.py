@@ -67,7 +67,7 @@ class Predicts(ClassificationModule):
 """
 
 STREAM = """
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from .digits import DigitsDataModule
 
@@ -84,6 +84,11 @@ class Rows(IterableDataset):
 class Stream(DigitsDataModule):
     def predict_dataloader(self):
         return DataLoader(Rows(self.test_set), batch_size=50)
+
+
+class Positional(DigitsDataModule):
+    def predict_dataloader(self):
+        return DataLoader(TensorDataset(*self.test_set.tensors), 50)
 
 
 class Two(DigitsDataModule):
@@ -218,6 +223,13 @@ def test_samples_without_positions_are_counted(project: Path) -> None:
     assert [row["id"] for row in found] == [str(i) for i in range(SAMPLES)]
     for row, other in zip(found, expected, strict=True):
         assert float(row["prediction3"]) == pytest.approx(float(other["prediction3"]), abs=1e-4)
+
+
+def test_a_loader_that_lightning_cannot_rebuild_is_refused_in_a_line(project: Path) -> None:
+    data = "--data=my_project.data_modules.stream.Positional"
+    message = fail(project, "predict", "--run=own", *QUIET, data)
+    assert message.startswith("predict_dataloader passes batch_size by its position, ")
+    assert message.endswith("write DataLoader(dataset, batch_size=...)")
 
 
 def test_several_loaders_have_their_number_in_each_row(project: Path) -> None:

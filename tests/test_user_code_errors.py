@@ -27,6 +27,32 @@ def test_compiling_where_there_is_no_compiler_is_answered_in_a_line(
     assert "Traceback" not in done.stderr and done.stderr.splitlines()[-1] == answer
 
 
+def test_a_label_that_the_loss_refuses_is_named_with_the_step(project: Path) -> None:
+    """Of a data module that does not use the template's base class."""
+    write(
+        project,
+        "data_modules/plain.py",
+        """
+        import torch
+        from lightning.pytorch import LightningDataModule
+        from torch.utils.data import DataLoader, TensorDataset
+
+
+        class Plain(LightningDataModule):
+            num_classes, input_shape = 3, (1, 28, 28)
+
+            def train_dataloader(self):
+                data = TensorDataset(torch.zeros(20, 1, 28, 28), torch.arange(20))
+                return DataLoader(data, batch_size=5)
+
+            val_dataloader = train_dataloader
+        """,
+    )
+    model = ("-c", "configs/model/simplenet.yaml")
+    message = fail(project, "fit", "--data=my_project.data_modules.plain.Plain", *model, *QUIET)
+    assert message.startswith("a label in validation_step is 3, but the network gives logits of ")
+
+
 @pytest.mark.parametrize("where", ["when it is built", "in training"])
 def test_an_error_in_the_users_own_code_is_shown_with_where_it_is(
     project: Path, where: str

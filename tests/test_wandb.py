@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.commands import succeed
+from helpers.commands import DIGITS, fail, succeed
 from helpers.template import Render, git
 from helpers.trained_project import QUIET, fit, last, load, only, saved, told
 
@@ -53,6 +53,19 @@ def test_wandb_works_offline_without_an_account_and_a_run_goes_on_under_its_id(
     )
     assert again != first, "a new run with the same settings"
     assert saved(again)["model"] == saved(first)["model"]
+
+
+def test_without_an_api_key_a_line_says_what_to_do(
+    wandb_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    online = ("--trainer.logger.offline=false", f"--trainer.default_root_dir={tmp_path}")
+    message = fail(wandb_project, "fit", *DIGITS, *online)
+    assert message == (
+        "Weights & Biases has no API key: run wandb login, or set --trainer.logger.offline true"
+    )
 
 
 def test_without_wandb_there_is_no_trace_of_it(default_project: Path) -> None:

@@ -32,8 +32,8 @@ kept, setup = [], Real.setup_parser
 def setup_once(self, *args, **kwargs):
     if not hasattr(self, "built"):
         setup(self, *args, **kwargs)
-        self.built = self.parsers
-    self.parsers = self.built
+        self.built = [self.parsers, self.links]
+    [self.parsers, self.links] = self.built
 
 
 def command_line(args=None):

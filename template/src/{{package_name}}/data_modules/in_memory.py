@@ -4,6 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,6 +19,8 @@ from ..engine.samplers import ResumableLoader, ShuffledSampler, overfit_order
 from ..utils.project import UserError, project_root
 
 Batch = tuple[Tensor, ...]
+
+IGNORED_LABEL = -100  # by PyTorch's losses
 
 
 class ImageTensors(TensorDataset):
@@ -182,11 +185,9 @@ class InMemoryDataModule(LightningDataModule):
         if self.predict:  # `predict_dataloader` loads it
             return
         if stage in ("test", "predict"):
-            self.test_set = self.load(train=False)
-            check_images(self, self.test_set)
+            self.test_set = checked_load(self, train=False, has_labels=stage == "test")
             return
-        data = self.load(train=True)
-        check_images(self, data)
+        data = checked_load(self, train=True)
         size = self.val_size or len(data) // 10
         if not 0 < size < len(data):
             raise UserError(
@@ -269,6 +270,56 @@ class InMemoryDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             collate_fn=tuple,  # because the dataset returns whole batches
             generator=torch.Generator(),  # a separate one, to leave the global random state unchanged
+        )
+
+
+def checked_load(module: InMemoryDataModule, train: bool, has_labels: bool = True) -> ImageTensors:
+    """Return what `load` returns. Raise UserError if the module, the images or the labels cannot be used."""
+    if type(module).load is InMemoryDataModule.load:
+        raise UserError(
+            f"{type(module).__name__} has no load: write load(self, train), which returns ImageTensors"
+        )
+    data = module.load(train=train)
+    check_images(module, data)
+    check_statistics(module)
+    if has_labels:
+        check_labels(module, data, f"load(train={train})")
+    return data
+
+
+def check_statistics(module: InMemoryDataModule) -> None:
+    """Raise UserError if `mean` or `std` is missing, or cannot normalise a batch."""
+    if type(module).on_after_batch_transfer is not InMemoryDataModule.on_after_batch_transfer:
+        return  # it may need neither
+    for name in ("mean", "std"):
+        value = getattr(module, name, None)
+        if not isinstance(value, Real | Tensor):
+            found = "is missing" if value is None else f"is {value}"
+            raise UserError(
+                f"{type(module).__name__}.{name} {found}, but must be a number, of the training images in [0, 1], "
+                "or a tensor of shape (C, 1, 1)"
+            )
+
+
+def check_labels(module: InMemoryDataModule, data: ImageTensors, origin: str) -> None:
+    """Raise UserError if class labels, of shape (N,), are not from 0 to num_classes - 1. The loss ignores -100."""
+    classes = getattr(module, "num_classes", None)
+    if not isinstance(classes, int) or len(data.tensors) < 2 or data.tensors[1].ndim != 1:
+        return
+    labels = data.tensors[1]
+    if labels.is_floating_point() and hasattr(module, "num_outputs"):
+        return  # they are numbers to predict
+    source = f"{type(module).__name__}.{origin}"
+    if labels.dtype not in (torch.int64, torch.uint8):
+        raise UserError(
+            f"{source} returns labels of type {labels.dtype}, but must return int64: labels.long()"
+        )
+    is_wrong = ((labels < 0) | (labels >= classes)) & (labels != IGNORED_LABEL)
+    if is_wrong.any():
+        position = int(is_wrong.nonzero()[0])
+        raise UserError(
+            f"{source} returns the label {labels[position]} for sample {position}, but num_classes is {classes}: "
+            f"labels have to be 0 to {classes - 1}"
         )
 
 

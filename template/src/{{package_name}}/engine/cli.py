@@ -27,7 +27,7 @@ from .best_checkpoint import BestCheckpoint
 from .checkpoints import check_checkpoint
 from .class_changes import insert_resets
 from .commit import commit_all
-from .configs import Given, check_order, given, requested_run, without_empty_configs
+from .configs import Given, check_order, given, plain_key, requested_run, without_empty_configs
 from .dictionaries import check_options_in_dictionaries
 from .encoding import check_characters, with_texts_of_configs
 from .finders import check_callbacks
@@ -41,8 +41,10 @@ from .links import (
     FROM_DATA,
     check_checkpoint_links,
     check_data_link,
+    checked_value,
     missing_from_data,
     name_of_metric,
+    say_unused_links,
 )
 from .local_settings import with_local_settings
 from .loggers import disable_loggers, place_loggers, run_name
@@ -85,6 +87,9 @@ class RunCLI(LightningCLI):
         UserError: An argument, the data or a checkpoint is wrong.
     """
 
+    initial: InitialWeights | None = None  # what a new run starts from
+    results: Results | None = None  # of an evaluation
+
     def __init__(self, args: Sequence[str] | None = None) -> None:
         silence_noise()
         self.parsers: dict[str, LightningArgumentParser] = {}  # by sub-command
@@ -93,9 +98,8 @@ class RunCLI(LightningCLI):
         self.continued_run: Path | None = None  # the run that `--run` names
         self.asked_checkpoint: str | None = None
         self.from_data: dict[str, Any] = {}  # arguments of the model that the data module provides
+        self.links: dict[tuple[str, str], None] = {}  # sources and targets, in their order
         self.start: Start | None = None
-        self.initial: InitialWeights | None = None  # what a new run starts from
-        self.results: Results | None = None  # of an evaluation
         try:
             with ExitStack() as self.resources:
                 self.run_command(list(sys.argv[1:] if args is None else args))
@@ -163,9 +167,20 @@ class RunCLI(LightningCLI):
         """Return the parser of a sub-command. It raises errors instead of printing the usage."""
         parser = super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
         self.parsers[verb] = parser
+        self.record_links(parser)
         if verb:
             add_options(parser, verb)
         return parser
+
+    def record_links(self, parser: LightningArgumentParser) -> None:
+        """Remember the links that are added to a parser, because jsonargparse skips one without a word."""
+        link_arguments = parser.link_arguments
+
+        def record_and_link(source: Any, target: str, *args: Any, **kwargs: Any) -> None:
+            self.links[str(source), target] = None
+            link_arguments(source, target, *args, **kwargs)
+
+        parser.link_arguments = record_and_link  # type: ignore[method-assign]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that all sub-commands share, and link arguments of the model to their sources."""
@@ -192,11 +207,8 @@ class RunCLI(LightningCLI):
             )
 
     def take_from_data(self, key: str, value: Any) -> Any:
-        """Return an argument that the data module provides to the model, as a plain value.
-
-        Plain values are needed because not every logger accepts other hyperparameters.
-        """
-        value = FROM_DATA[key](value)
+        """Return an argument that the data module provides to the model."""
+        value = checked_value(key, value)
         self.from_data[key] = value
         check_data_link(key, value, self.typed)
         return value
@@ -222,7 +234,8 @@ class RunCLI(LightningCLI):
         self.typed = given(args)
         self.config = self.parsed(parser, args)
         config = self.config[self.config.subcommand]
-        check_values(config.as_dict(), self.typed)
+        linked = [plain_key(target) for _, target in self.links]
+        check_values(config.as_dict(), self.typed, linked)
         check_checkpoint_links(config, self.typed)
         check_directions(config, self.typed)
         check_options_in_dictionaries(config, self.typed)
@@ -393,6 +406,7 @@ class RunCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Raise UserError if the checkpoint or a callback does not fit the model."""
+        say_unused_links(self.links, self.datamodule, self.model)
         config = self.config[self.subcommand]
         is_fit = self.subcommand == "fit"
         if config.ckpt_path is not None:

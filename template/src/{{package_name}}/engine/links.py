@@ -3,8 +3,10 @@
 Read this when such an argument is refused, or is missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..utils.project import UserError
 from .classes import arguments_of, find_class
@@ -43,6 +45,43 @@ def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
 def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
     """Raise UserError if an argument was given another value than the data module provides."""
     check_linked(f"model.{name}", value, f"the data say {described(value)}: leave it out", values)
+
+
+def checked_value(key: str, value: Any) -> Any:
+    """Return an argument that a data module provides, as a plain value, because not every logger accepts others.
+
+    Raises:
+        UserError: The data module has something else in this attribute.
+    """
+    try:
+        return FROM_DATA[key](value)
+    except (TypeError, ValueError):
+        kind = "whole numbers" if FROM_DATA[key] is list else "a whole number"
+        raise UserError(
+            f"{key} of the data module is {described(value)}, but must be {kind}"
+        ) from None
+
+
+def say_unused_links(links: Iterable[tuple[str, str]], data: Any, model: Any) -> None:
+    """Print which links of cli.py pass nothing to the model, because the data module does not have the attribute.
+
+    Args:
+        links: The source and the target of each link.
+        data: The data module.
+        model: The model.
+    """
+    taken = arguments_of(type(model))
+    for source, target in links:
+        block, _, attribute = source.partition(".")
+        first = attribute.partition(".")[0]
+        if block != "data" or first in ("init_args", *FROM_DATA) or hasattr(data, first):
+            continue
+        argument = target.removeprefix("model.init_args.")
+        if argument in taken:
+            rank_zero_info(
+                f"{source} is linked to model.{argument}, but {type(data).__name__} has no {attribute}: "
+                "the link passes nothing"
+            )
 
 
 def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:

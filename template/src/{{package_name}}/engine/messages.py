@@ -5,6 +5,7 @@ has an example of a message of jsonargparse, and the tests provoke each.
 """
 
 import re
+from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -33,6 +34,10 @@ WEIGHTS_ALONE = "checkpoint contains only the model"
 WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModule, Callback]
 # InvalidCxxCompiler: No working C++ compiler found
 NO_COMPILER = re.compile(r"InvalidCxx|find C c")
+# Lightning's error about DataLoader(dataset, 64) in predict, which it rebuilds by keywords
+BY_POSITION = re.compile(r"passed to its parent's `(?P<name>\w+)=")
+# IndexError of PyTorch's losses: Target 3 is out of bounds.
+LABEL_OUT_OF_RANGE = re.compile(r"Target (?P<label>-?\d+) is out of bounds")
 
 
 class Rule(NamedTuple):
@@ -409,6 +414,13 @@ def user_message(error: Exception) -> str | None:
     *_, (frame, _) = walk_tb(error.__traceback__)
     of_library = frame.f_globals.get("__name__", "").startswith(LIBRARIES)
     of_value = type(error) in (RuntimeError, TypeError, ValueError) and of_library
+    by_position = BY_POSITION.search(text)
+    if by_position:
+        name = by_position["name"]
+        return (
+            f"predict_dataloader passes {name} by its position, and Lightning cannot rebuild such a loader: "
+            f"write DataLoader(dataset, {name}=...)"
+        )
     if of_value or isinstance(
         error, UserError | MisconfigurationException | ModuleNotFoundError | OSError
     ):
@@ -418,7 +430,27 @@ def user_message(error: Exception) -> str | None:
         return "the checkpoint holds weights alone, and no training can continue from it"
     if NO_COMPILER.search(text):
         return "compile is true, but needs a C++ compiler, such as g++"
-    return None
+    if isinstance(error, ArgumentError):  # an option that cli.py adds is there already
+        return blame(error)
+    if "wandb login" in text:
+        return (
+            "Weights & Biases has no API key: run wandb login, or set --trainer.logger.offline true"
+        )
+    return label_message(error, text)
+
+
+def label_message(error: Exception, text: str) -> str | None:
+    """Return a one-line message for a label that a loss refuses, with the step of the module; None for other errors."""
+    label = LABEL_OUT_OF_RANGE.search(text)
+    if not isinstance(error, IndexError) or not label:
+        return None
+    functions = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+    steps = [name for name in functions if name.endswith("_step") and not name.startswith("_")]
+    where = f" in {steps[-1]}" if steps else ""
+    return (
+        f"a label{where} is {label['label']}, but the network gives logits of fewer classes: "
+        "labels have to be 0 to num_classes - 1"
+    )
 
 
 def with_place(text: str, values: Sequence[Given]) -> str:

@@ -4,7 +4,7 @@ Read this when a value is refused, or to add a limit.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -33,14 +33,18 @@ MINIMUMS = {
 MAXIMUMS = {"data.split_seed": 2**63 - 1}  # limit of torch.Generator.manual_seed
 
 
-def check_values(config: dict[str, Any], values: Sequence[Given]) -> None:
+def check_values(
+    config: dict[str, Any], values: Sequence[Given], linked: Collection[str] = ()
+) -> None:
     """Raise UserError for the first value that no run can use.
 
     Args:
         config: The configuration of a sub-command, nested.
         values: The values from configs and options, to name the place of a value.
+        linked: Keys that get their values later, by links.
     """
-    for key, value, cls in _leaves(config):
+    known = {*linked, *(one.key for one in values)}
+    for key, value, cls in _leaves(config, known):
         problem = _problem(key, value, cls)
         if problem:
             raise UserError(told(key, f"is {described(value)}, but must be {problem}", values))
@@ -85,30 +89,36 @@ def _needs_finite(key: str, value: float, cls: Any) -> bool:
     return math.isnan(value) and (of_lightning or of_trainer)
 
 
-def _leaves(config: Any, key: str = "", cls: Any = None) -> Iterator[tuple[str, Any, Any]]:
+def _leaves(
+    config: Any, known: Collection[str], key: str = "", cls: Any = None
+) -> Iterator[tuple[str, Any, Any]]:
     """Yield each value with its key, as on the command line, and the class that has it as an argument."""
     if isinstance(config, dict):
         if "class_path" in config:
             cls = find_class(config["class_path"])
-            check_types(cls, config.get("init_args") or {}, key)
+            check_types(cls, config.get("init_args") or {}, key, known)
         for name, value in config.items():
-            yield from _leaves(value, plain_key(f"{key}.{name}".removeprefix(".")), cls)
+            yield from _leaves(value, known, plain_key(f"{key}.{name}".removeprefix(".")), cls)
     elif isinstance(config, list):
         for value in config:
-            yield from _leaves(value, key, cls)
+            yield from _leaves(value, known, key, cls)
     elif not key.endswith("."):
         yield key, config, cls
 
 
-def check_types(cls: Any, init_args: dict[str, Any], key: str) -> None:
-    """Raise UserError if a class is given to an argument without a type hint, because it would not be built."""
+def check_types(cls: Any, init_args: dict[str, Any], key: str, known: Collection[str]) -> None:
+    """Raise UserError if an argument without a type hint is missing, or should be a class.
+
+    jsonargparse would fill in None, and would not build the class. `known` are the keys that have a value.
+    """
     for name, parameter in arguments_of(cls).items():
-        value = init_args.get(name)
-        if (
-            parameter.annotation is parameter.empty
-            and isinstance(value, dict)
-            and "class_path" in value
-        ):
+        if parameter.annotation is not parameter.empty or name not in init_args:
+            continue
+        value = init_args[name]
+        is_given = f"{key}.{name}" in known
+        if value is None and parameter.default is parameter.empty and not is_given:
+            raise UserError(f"{key}.{name} is missing: {cls.__name__} has no default for it")
+        if isinstance(value, dict) and "class_path" in value:
             what = f"argument {name} of {cls.__name__} has no type, so that {value['class_path']} is not built"
             raise UserError(
                 f"{key}: {what}. Write its type in the class, such as {name}: nn.Module"

@@ -61,5 +61,4 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, float32 (N, num_classes)."""
         tokens = self.patches(images).flatten(2).mT + self.positions  # (N, tokens, dim)
-        logits: Tensor = self.head(self.norm(self.layers(tokens)).mean(dim=1))
-        return logits
+        return self.head(self.norm(self.layers(tokens)).mean(dim=1))

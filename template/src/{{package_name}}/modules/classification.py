@@ -72,8 +72,7 @@ class ClassificationModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits, float32 of shape (N, num_classes)."""
-        logits: Tensor = self.net(inputs)
-        return logits
+        return self.net(inputs)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss, a scalar, of logits (N, num_classes) and labels (N,)."""

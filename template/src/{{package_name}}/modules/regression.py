@@ -79,8 +79,7 @@ class RegressionModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the predictions, float32 of shape (N, num_outputs), in the units of the targets."""
-        predictions: Tensor = self.target_mean + self.target_std * self.net(inputs)
-        return predictions
+        return self.target_mean + self.target_std * self.net(inputs)
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
