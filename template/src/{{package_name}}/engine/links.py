@@ -18,6 +18,7 @@ FROM_DATA: dict[str, Callable[[Any], Any]] = {
     "num_outputs": int,
     "input_shape": list,
 }
+NOT_CONVERTED = (TypeError, ValueError)
 FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}
 
 
@@ -55,7 +56,7 @@ def checked_value(key: str, value: Any) -> Any:
     """
     try:
         return FROM_DATA[key](value)
-    except (TypeError, ValueError):
+    except NOT_CONVERTED:
         kind = "whole numbers" if FROM_DATA[key] is list else "a whole number"
         raise UserError(
             f"{key} of the data module is {described(value)}, but must be {kind}"
