@@ -87,7 +87,7 @@ def test_what_is_tested_is_what_the_checkpoint_holds(project: Path, name: str) -
 
 
 def test_labels_of_any_shape_are_split(project: Path) -> None:
-    """Class numbers are stratified; masks and multi-hot labels, which have no class, are split at random."""
+    """Class numbers are stratified. Other labels are split at random, by the seed."""
     code = """
 import torch
 from my_project.data_modules.in_memory import ImageTensors
@@ -96,12 +96,17 @@ images = torch.zeros(100, 1, 4, 4, dtype=torch.uint8)
 numbers = torch.arange(100) % 10
 masks = torch.randint(3, (100, 4, 4))
 several = torch.randint(2, (100, 5))
-for labels in (numbers, masks, several):
+reals = torch.rand(100)
+years = torch.arange(1900, 2000)
+for labels in (numbers, masks, several, reals, reals[:, None], years):
     train, held_out = ImageTensors(images, labels).split(20, seed=0)
     assert train.tensors[1].shape == (80, *labels.shape[1:])
     assert held_out.tensors[1].shape == (20, *labels.shape[1:])
-    if labels.ndim == 1:
+    if labels is numbers:
         assert held_out.tensors[1].bincount().tolist() == [2] * 10
+    else:
+        _, other = ImageTensors(images, labels).split(20, seed=1)
+        assert held_out.tensors[1].tolist() != other.tensors[1].tolist()
 """
     subprocess.run([sys.executable, "-c", code], cwd=project / "src", check=True)
 

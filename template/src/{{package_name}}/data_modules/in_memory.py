@@ -24,7 +24,10 @@ IGNORED_LABEL = -100  # by PyTorch's losses
 
 
 class ImageTensors(TensorDataset):
-    """Images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,).
+    """Images, uint8 of shape (N, C, H, W), and labels, whose first dimension is N.
+
+    Labels are whatever the module's loss takes: class numbers, int64 of shape (N,); masks, int64 of shape (N, H, W);
+    several classes at once, of shape (N, K); or real numbers, of shape (N,) or (N, K).
 
     Args:
         tensors: The images, and the labels.
@@ -67,15 +70,16 @@ class ImageTensors(TensorDataset):
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
         """Split off a held-out set. Returns (remaining, held out).
 
-        Labels of shape (N,) are stratified. Other labels, such as masks of shape (N, H, W), are split at random.
+        The split is stratified if the labels are class numbers. Other labels, such as real numbers, masks of shape
+        (N, H, W) and several classes at once, are split at random.
 
         Args:
             size: Number of samples to hold out.
             seed: Seed of the split. No other random numbers influence it.
-            fold: Positions to hold out instead of `size` samples, in the order of `shuffled_by_label`.
+            fold: Positions to hold out instead of `size` samples, in the order of `shuffled_by_class`.
         """
         labels = self.tensors[1]
-        order = shuffled_by_label(labels, seed)
+        order = shuffled_by_class(labels, seed)
         is_held_out = torch.zeros(len(labels), dtype=torch.bool)
         if fold:
             is_held_out[fold] = True
@@ -92,16 +96,27 @@ class ImageTensors(TensorDataset):
         return chosen
 
 
-def shuffled_by_label(labels: Tensor, seed: int) -> Tensor:
-    """Return all positions, shuffled, and then sorted by label if labels have the shape (N,).
+def shuffled_by_class(labels: Tensor, seed: int) -> Tensor:
+    """Return all positions, shuffled, and then sorted by label if labels are class numbers.
 
     Evenly spaced positions are then a stratified sample.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
-    if labels.ndim != 1:
+    if not are_class_numbers(labels):
         return order
     return order[labels[order].argsort(stable=True)]
+
+
+def are_class_numbers(labels: Tensor) -> bool:
+    """Return whether labels are integers of shape (N,), and a class has at least two samples on average.
+
+    Were each label another one, their order alone would decide what is held out, whatever the seed.
+    """
+    if labels.ndim != 1 or labels.is_floating_point():
+        return False
+    distinct = set(labels.tolist())
+    return 2 * len(distinct) <= len(labels)
 
 
 def evenly_spaced(count: int, size: int) -> Tensor:
@@ -232,8 +247,15 @@ class InMemoryDataModule(LightningDataModule):
         dtype = self.trainer.lightning_module.dtype if self.trainer else torch.float32
         images = images.to(dtype) / 255
         if self.trainer and self.trainer.training:
-            images = self.augment(images)
+            images, labels = self.augment_batch(images, labels)
         return (images - self.mean) / self.std, labels
+
+    def augment_batch(self, images: Tensor, labels: Tensor) -> Batch:
+        """Augment training images in [0, 1], of shape (N, C, H, W), and their labels, such as masks.
+
+        Override it if labels change with their images. The default changes the images alone, by `augment`.
+        """
+        return self.augment(images), labels
 
     def augment(self, images: Tensor) -> Tensor:
         """Augment training images in [0, 1], of shape (N, C, H, W). Override it; the default changes nothing."""
