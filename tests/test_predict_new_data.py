@@ -42,6 +42,7 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
         datasets=["digits", "image_folder", "csv_table", "huggingface"],
         models=["simplenet", "mlp", "regression"],
         package_name="my_project",
+        tooling=["report"],
     )
     folder = shutil.copytree(rendered, tmp_path_factory.mktemp("new data") / "my-project")
     for part, count in (("train", 20), ("test", 5)):
@@ -58,7 +59,8 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{i},{'red' if i % 3 else 'blue'},{i * i},{2 * i},{code},{kind}")
     data = folder / "data" / "table.csv"
     data.write_text("\n".join(rows) + "\n")
-    succeed(folder, "fit", *KIND, *SHORT, "--trainer.max_epochs=30", "--name=kind")
+    longer = ("--trainer.max_epochs=30", "--test_after_fit=true")
+    succeed(folder, "fit", *KIND, *SHORT, *longer, "--name=kind")
     succeed(folder, "fit", *PRICE, *SHORT, "--name=price")
     return folder
 
@@ -305,6 +307,11 @@ def test_new_rows_are_predicted_as_the_same_rows_of_the_test_set_are(
                 assert new_row[column] == row[column]
             else:
                 assert float(new_row[column]) == pytest.approx(float(row[column]), abs=1e-5)
+
+
+def test_the_report_of_a_test_has_the_rows_of_a_table(project: Path) -> None:
+    (path,) = project.glob("logs/kind/*/report/most_wrong.csv")
+    assert path.read_text().startswith("id,row,true,predicted,")
 
 
 def test_texts_that_look_like_numbers_stay_texts(project: Path) -> None:

@@ -57,6 +57,7 @@ class PredictionWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             if self.new_data:
                 folder = predictions_folder(folder, self.new_data)
+            folder.mkdir(parents=True, exist_ok=True)
             PredictionFiles(folder).remove()  # those of a killed process
         self.folder = trainer.strategy.broadcast(folder)
         self.files = PredictionFiles(self.folder)
@@ -107,7 +108,8 @@ class PredictionWriter(BasePredictionWriter):
         others = {name: value for name, value in values.items() if name not in arrays}
         predicted, left_out = prediction_columns(others, count)
         problems = known.get("problem", [""] * count)
-        predicted = without_problems(predicted, problems)
+        if any(problems):
+            predicted = without_problems(predicted, problems)
         for name, value in arrays.items():
             if len(value) == count:
                 predicted[name] = self.files.write(name, value, file_stems(known, problems))
