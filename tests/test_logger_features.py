@@ -93,7 +93,7 @@ def test_mlflow_keeps_hyperparameters_that_change(all_loggers: Path) -> None:
     )
     assert "MLflow keeps the old hyperparameters: Changing param values is not allowed" in output
     _, parameters = read_mlflow(directory)
-    assert parameters["optimizer/init_args/weight_decay"] == "0.01"
+    assert parameters["model/init_args/optimizer/init_args/weight_decay"] == "0.01"
     config = yaml.safe_load((directory / "config.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.1
     check_parts("mlflow", directory, ONCE)

@@ -36,16 +36,21 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def check(logger: str, directory: Path, tested: dict[str, float]) -> None:
-    """Assert that the logger has recorded all metrics, the tested ones as shown, and what the model was made of."""
+    """Assert that the logger has recorded all metrics, the tested ones as shown, and the whole configuration."""
     history, parameters = READ[logger](directory)
     metrics = {name: points[-1][1] for name, points in history.items() if points}
     assert metrics.keys() >= {*NAMES, *TESTED}
     for name in TESTED:
         assert math.isclose(metrics[name], tested[name], rel_tol=1e-6), name
-    assert parameters["optimizer/class_path"] == "torch.optim.AdamW"
-    assert float(parameters["optimizer/init_args/weight_decay"]) == 0.01
-    assert parameters["lr_scheduler/class_path"] == "torch.optim.lr_scheduler.OneCycleLR"
-    assert float(parameters["lr_scheduler/init_args/max_lr"]) == 0.01
+    assert parameters["seed_everything"] == "42"
+    assert parameters["trainer/max_epochs"] == "1"
+    assert parameters["data/init_args/batch_size"] == "32"
+    model = "model/init_args"
+    assert parameters[f"{model}/optimizer/class_path"] == "torch.optim.AdamW"
+    assert float(parameters[f"{model}/optimizer/init_args/weight_decay"]) == 0.01
+    assert parameters[f"{model}/lr_scheduler/class_path"] == "torch.optim.lr_scheduler.OneCycleLR"
+    assert float(parameters[f"{model}/lr_scheduler/init_args/max_lr"]) == 0.01
+    assert not any(name.startswith("optimizer/") for name in parameters), "they are there once"
 
 
 @pytest.mark.parametrize("logger", LOGGERS)

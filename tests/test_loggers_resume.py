@@ -53,7 +53,7 @@ def test_a_run_goes_on_in_the_loggers_run(all_loggers: Path, logger: str) -> Non
     metrics, parameters = READ[logger](directory)
     assert {name: metrics[name][-1][1] for name in TESTED} == pytest.approx(table(output))
     assert {name: len(metrics[name]) for name in TESTED} == dict.fromkeys(TESTED, 1)
-    assert parameters["optimizer/class_path"] == "torch.optim.AdamW"
+    assert parameters["model/init_args/optimizer/class_path"] == "torch.optim.AdamW"
     record = json.loads((directory / "run.json").read_text())
     assert [command["status"] for command in record["commands"]] == ["finished"] * 3
     assert {name: record["metrics"][name] for name in TESTED} == pytest.approx(table(output))

@@ -114,7 +114,8 @@ def test_the_saved_configuration_is_all_that_a_test_needs(fitted: Path, exp1: Pa
 
 
 def test_optimizer_and_scheduler_are_among_the_loggers_hyperparameters(exp1: Path) -> None:
-    parameters = yaml.safe_load((exp1 / "hparams.yaml").read_text())
+    configuration = yaml.safe_load((exp1 / "hparams.yaml").read_text())
+    parameters = configuration["model"]["init_args"]
     assert parameters["optimizer"]["class_path"] == "torch.optim.AdamW"
     assert parameters["optimizer"]["init_args"]["weight_decay"] == 0.01
     assert parameters["lr_scheduler"]["class_path"] == "torch.optim.lr_scheduler.OneCycleLR"

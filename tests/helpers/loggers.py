@@ -95,8 +95,7 @@ def read_csv(directory: Path) -> Logged:
     }
     tested = json.loads((directory / "run.json").read_text())["metrics"]
     metrics |= {name: [(0, tested[name])] for name in TESTED if name in tested}
-    model = yaml.safe_load((directory / "config.yaml").read_text())["model"]["init_args"]
-    return metrics, dict(flat(model))
+    return metrics, dict(flat(yaml.safe_load((directory / "config.yaml").read_text())))
 
 
 def read_tensorboard(directory: Path) -> Logged:

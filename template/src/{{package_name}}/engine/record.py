@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -80,6 +81,8 @@ class RunRecord(Callback):
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.first_stage = self.first_stage or stage
+        if stage == "fit":
+            self.log_configuration(trainer)
         continues = stage == "fit" and (self.directory / "config.yaml").exists()
         if not continues:  # a resumed run may still be refused before its training begins
             self.begin(trainer)
@@ -160,6 +163,18 @@ class RunRecord(Callback):
         if self.first_stage == "fit":
             write_learned(self.directory, cast("Any", trainer).datamodule)
         self.save(trainer, "running")
+
+    def log_configuration(self, trainer: Trainer) -> None:
+        """Give all loggers the configuration as hyperparameters, without the loggers' own settings.
+
+        It is given before the module's hyperparameters, because TensorBoard shows what it gets first.
+        """
+        if self.config is None:
+            return
+        configuration = yaml.safe_load(self.config)
+        configuration["trainer"].pop("logger", None)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(configuration)
 
     def describe_run(self, trainer: Trainer) -> dict[str, Any]:
         """Return the facts about a run that begins or resumes, for run.json."""

@@ -44,7 +44,7 @@ class AutoencoderModule(LightningModule):
         super().__init__()
         if input_shape is None:
             raise UserError("input_shape is missing: the data module must have this attribute")
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # loggers get the whole configuration
         self.net = net(input_shape)
         if compile:
             # Unlike `net.compile()`, this compiles an nn.Sequential too. Checkpoints keep the names of the weights.

@@ -53,7 +53,7 @@ class RegressionModule(LightningModule):
             raise UserError(
                 "num_outputs or input_shape is missing: pass -c configs/data/<name>.yaml that gives both"
             )
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # loggers get the whole configuration
         self.net = net(num_outputs, input_shape)
         if compile:
             # Unlike `net.compile()`, this compiles an nn.Sequential too. Checkpoints keep the names of the weights.
