@@ -60,6 +60,113 @@ TEXTS = [
 ]  # fmt: skip
 
 
+DATA = '''"""A data module with arguments of many types."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from .digits import DigitsDataModule
+
+
+class Colour(Enum):
+    red = 1
+    green = 2
+
+
+class Speed(str, Enum):
+    fast = "quick"
+    slow = "slow-one"
+
+
+@dataclass
+class Size:
+    width: int = 3
+    names: list[str] = field(default_factory=list)
+    inner: "Size | None" = None
+
+
+class Typed(DigitsDataModule):
+    def __init__(
+        self,
+        flag: bool | None = None,
+        whole: int = 0,
+        real: float = 1.0,
+        either: int | str = "a",
+        real_or_text: float | str = 0.5,
+        text_or_whole: str | int = 1,
+        pair: tuple[int, float] = (1, 2.0),
+        several: tuple[int, ...] = (),
+        texts: list[str] | None = None,
+        nested: list[list[float]] | None = None,
+        by_number: dict[int, str] | None = None,
+        lists: Mapping[str, Sequence[str]] | None = None,
+        anything: Any = None,
+        untyped=None,
+        path: Path | None = None,
+        colour: Colour = Colour.red,
+        speed: Speed = Speed.fast,
+        choice: Literal["a", "1", 2] = "a",
+        size: Size | None = None,
+        kind: type[nn.Module] = nn.ReLU,
+        layer: nn.Module | None = None,
+        build: Callable[[int], nn.Module] | None = None,
+        function: Callable | None = None,
+        numbers: set[int] | None = None,
+        dictionaries: list[dict[str, Any]] | None = None,
+        duration: timedelta | None = None,
+        **kwargs: Any,
+    ) -> None:
+        values = dict(locals())
+        for name in ("self", "kwargs", "__class__"):
+            del values[name]
+        values["build"] = build(3)
+        values["function"] = function.__name__
+        super().__init__(**kwargs)
+        Path(os.environ["SEEN"]).write_text("".join(f"{name}={value!r}\\n" for name, value in values.items()))
+'''
+
+# Options, and what they are in Python
+TYPED = {
+    "flag=false": "False",
+    "whole=-3": "-3",
+    "real=.inf": "inf",
+    "either=3": "3",
+    "real_or_text=1e-3": "0.001",
+    "text_or_whole=1e3": "'1e3'",
+    "pair=[3,4]": "(3, 4.0)",
+    "several=[1,2,3]": "(1, 2, 3)",
+    "texts=[a,'1e3']": "['a', '1e3']",
+    "nested=[[1,2],[3.5]]": "[[1.0, 2.0], [3.5]]",
+    "by_number={1: a, 2: '3'}": "{1: 'a', 2: '3'}",
+    "lists={a: [x, '1']}": "{'a': ['x', '1']}",
+    "anything={a: [1, {b: 2.5}]}": "{'a': [1, {'b': 2.5}]}",
+    "untyped=1e-3": "0.001",
+    "path=data/x.csv": "PosixPath('data/x.csv')",
+    "colour=green": "<Colour.green: 2>",
+    "speed=slow": "<Speed.slow: 'slow-one'>",
+    "choice=1": "'1'",
+    "size={width: 4, inner: {names: [a]}}": (
+        "Size(width=4, names=[], inner=Size(width=3, names=['a'], inner=None))"
+    ),
+    "kind=torch.nn.GELU": "<class 'torch.nn.modules.activation.GELU'>",
+    "layer={class_path: torch.nn.Linear, init_args: {in_features: 2, out_features: 3}}": (
+        "Linear(in_features=2, out_features=3, bias=True)"
+    ),
+    "build={class_path: torch.nn.Softmax}": "Softmax(dim=3)",
+    "function=torch.nn.functional.relu": "'relu'",
+    "numbers=[1,2]": "{1, 2}",
+    "dictionaries=[{a: 1},{b: x}]": "[{'a': 1}, {'b': 'x'}]",
+    "duration=1:00:00": "datetime.timedelta(seconds=3600)",
+}
+
+
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rendered = render(datasets=["digits"], package_name="my_project")
@@ -104,6 +211,23 @@ def test_every_value_comes_back_to_the_same_object(project: Path, tmp_path: Path
     assert json.loads(given.read_text())["texts"] == values["texts"]
     assert json.loads(given.read_text())["pad_token"] == "EOS"
     assert json.loads(back.read_text()) == json.loads(given.read_text())
+
+
+def test_every_option_of_a_type_comes_back_to_the_same_object(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "src" / "my_project" / "data_modules" / "typed.py").write_text(DATA)
+    given, back = tmp_path / "given", tmp_path / "back"
+    data = "--data=my_project.data_modules.typed.Typed"
+    options = [f"--data.{option}" for option in TYPED]
+    succeed(project, "fit", *DIGITS, data, *options, *QUICK, "--name=typed", SEEN=str(given))
+    succeed(project, "test", "--run=typed", SEEN=str(back))
+    expected = [f"{key.partition('=')[0]}={value}" for key, value in TYPED.items()]
+    assert given.read_text().splitlines() == expected
+    assert back.read_text().splitlines() == expected
+    assert "Not the run's own" not in succeed(
+        project, "test", "--run=typed", *options, SEEN=str(back)
+    )
 
 
 @pytest.mark.parametrize("name", ["1e3", "0x10", "1_000", "2024-01-01", "123", "yes", "1.5"])
