@@ -186,7 +186,9 @@ class InMemoryDataModule(LightningDataModule):
         self.val_size = val_size
         self.split_seed = split_seed
         self.on_device = on_device
-        self.fold = parse_fold(fold) if fold else None
+        self.fold: slice | None = None
+        if fold:
+            self.fold = parse_fold(fold)
         self.predict = predict
         self.run = run
         self.strict = strict
@@ -390,7 +392,9 @@ class DownloadedDataModule(InMemoryDataModule):
         self, data_dir: str | None = None, mirrors: Sequence[str] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        data_folder = Path(data_dir) if data_dir else project_root() / "data"
+        data_folder = project_root() / "data"
+        if data_dir:
+            data_folder = Path(data_dir)
         self.folder = data_folder / self.name
         if mirrors is not None:
             self.mirrors = mirrors

@@ -51,7 +51,9 @@ def best_or_last(run: Path, weights_only: bool = True) -> Path | None:
     A run whose `checkpoint.monitor` is null keeps no best checkpoint, and its last one is returned.
     """
     settings = read_config(run / "config.yaml").get("checkpoint") or {}
-    which = "best" if settings.get("monitor", "best") else "last"
+    which = "best"
+    if not settings.get("monitor", "best"):
+        which = "last"
     return find_checkpoint(run, which, weights_only)
 
 

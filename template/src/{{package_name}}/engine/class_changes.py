@@ -36,12 +36,14 @@ def insert_resets(args: Sequence[str]) -> list[str]:
     end_of_configs = 0
     for argument in split_arguments(args):
         for path, value in argument.settings:
-            key = path.replace(".init_args", "").removesuffix(".class_path")
+            plain_path = path.replace(".init_args", "")
+            key = plain_path.removesuffix(".class_path")
             old_class = known.get(f"{key}.class_path")
-            if old_class and "." in key and short_name(old_class) != short_name(value):
+            is_other = short_name(old_class) != short_name(value)
+            if old_class and "." in key and is_other:
                 words = reset_words(key, old_class, known.get("trainer.logger.save_dir"))
                 result[end_of_configs:end_of_configs] = words
-            known[path.replace(".init_args", "")] = value
+            known[plain_path] = value
         result += argument.words
         if argument.is_config:
             end_of_configs = len(result)

@@ -28,13 +28,13 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter]:
         if "__init__" not in vars(base):
             continue
         parameters = inspect.signature(base.__init__).parameters
+        passes_on = False
         for name, parameter in parameters.items():
-            if name != "self" and parameter.kind not in (
-                parameter.VAR_POSITIONAL,
-                parameter.VAR_KEYWORD,
-            ):
+            if parameter.kind == parameter.VAR_KEYWORD:
+                passes_on = True
+            elif parameter.kind != parameter.VAR_POSITIONAL and name != "self":
                 found.setdefault(name, parameter)
-        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values()):
+        if not passes_on:
             break
     return found
 
@@ -54,14 +54,17 @@ def takes_none(cls: Any, name: str) -> bool:
 
 def import_problem(name: Any) -> str | None:
     """Return why the import of a dotted name's module fails, with file and line; None if it works or is missing."""
-    module, _, attribute = str(name).rpartition(".")
-    if not module or not all(part.isidentifier() for part in [*module.split("."), attribute]):
+    module = str(name).rpartition(".")[0]
+    are_words = all(part.isidentifier() for part in str(name).split("."))
+    if not module or not are_words:
         return None
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        # None if the named module itself is missing: only a failing import inside it is reported here
-        return None if f"{module}.".startswith(f"{error.name}.") else blame(error)
+        is_named_module = f"{module}.".startswith(f"{error.name}.")
+        if is_named_module:  # only a failing import inside it is reported here
+            return None
+        return blame(error)
     except Exception as error:
         return blame(error)
     return None
@@ -72,9 +75,13 @@ def blame(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{shown(error.filename)}, line {error.lineno}: {error.msg}"
     text = " ".join(str(error).split())
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    reason = type(error).__name__
+    if text:
+        reason = f"{reason}: {text}"
     place = own_place(error)
-    return f"{place}: {reason}" if place else reason
+    if place is None:
+        return reason
+    return f"{place}: {reason}"
 
 
 def own_place(error: BaseException) -> str | None:

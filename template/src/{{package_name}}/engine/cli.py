@@ -314,7 +314,9 @@ class RunCLI(LightningCLI):
     def choose_initial_weights(self, config: Namespace) -> InitialWeights | None:
         """Return the weights that `--init_from` names for a new run. Its config.yaml keeps the path of the file."""
         if self.continued_run or self.asked_checkpoint:
-            saved = self.continued_run / "config.yaml" if self.continued_run else None
+            saved = None
+            if self.continued_run:
+                saved = self.continued_run / "config.yaml"
             refuse_with_checkpoint(self.typed, saved)
         if config.ckpt_path:  # the checkpoint has the weights
             return None
@@ -367,7 +369,9 @@ class RunCLI(LightningCLI):
         if message:
             return UserError(with_place(message, self.typed))
         line = construction_message(cause)
-        return UserError(line) if line else cause
+        if line:
+            return UserError(line)
+        return cause
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the callbacks and plugins of every run.
@@ -382,7 +386,9 @@ class RunCLI(LightningCLI):
         check_file_names(as_list(init.trainer.callbacks), self.directory / "checkpoints")
         record = None
         if not init.trainer.fast_dev_run:
-            parent = self.initial.facts() if self.initial else None
+            parent = None
+            if self.initial:
+                parent = self.initial.facts()
             record = RunRecord(
                 self.directory, self.command_line, self.config_to_save(), parent, self.results
             )
@@ -434,5 +440,7 @@ class RunCLI(LightningCLI):
             ckpt_path=best or None,
             weights_only=self.config.fit.weights_only,
         )
-        tested = shown(best) if best else "the weights at the end (there is no best checkpoint)"
+        tested = "the weights at the end (there is no best checkpoint)"
+        if best:
+            tested = shown(best)
         rank_zero_info(f"Tested: {tested}")

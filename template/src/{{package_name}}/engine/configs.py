@@ -16,7 +16,12 @@ from ..utils.project import UserError, shown
 
 MAPPINGS = ("trainer", "checkpoint")  # blocks of keys and values
 CLASSES = ("model", "data")  # blocks that name a class
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key <<
+TEXT_TAG = "tag:yaml.org,2002:str"
 OPTION_ALONE = re.compile(r"-c|--[\w.+]+")  # such as --name, but not --name=exp1
+ALLOWED_AT_FIRST = ("-h", "--help", "--print_")  # options before the sub-command
+LONGEST_VALUE = 80  # characters of a value in a message
+YAML_OF_JSON = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
 CLASS_WORDS = ("class_path", "init_args")  # parts of a key that the command line leaves out
 
 
@@ -30,19 +35,27 @@ class Given(NamedTuple):
 
 def plain_key(key: str) -> str:
     """Return a key as on the command line: `model.net` for `model.init_args.net`."""
-    return ".".join(part for part in key.removesuffix("+").split(".") if part not in CLASS_WORDS)
+    parts = key.removesuffix("+").split(".")
+    return ".".join(part for part in parts if part not in CLASS_WORDS)
+
+
+def after_place(place: str, message: str) -> str:
+    """Return a message with the place that it is about in front, if that is known."""
+    if not place:
+        return message
+    return f"{place}: {message}"
 
 
 def described(value: Any) -> str:
     """Return a value as YAML on one line, at most 80 characters long."""
-    text = (
-        value
-        if isinstance(value, str) and value
-        else json.dumps(value, default=str, ensure_ascii=False)
-    )
-    text = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
+    text = value
+    if not isinstance(value, str) or not value:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    text = YAML_OF_JSON.get(text, text)
     text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[: LONGEST_VALUE - 1]}…"
+    return text
 
 
 def kind_of(value: Any) -> str:
@@ -67,9 +80,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if root is None or _built(root) is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(
-            f"{shown(path)} is {kind_of(_built(root))}, but must be keys and values, such as seed_everything: 1"
-        )
+        kind = kind_of(_built(root))
+        advice = "but must be keys and values, such as seed_everything: 1"
+        raise UserError(f"{shown(path)} is {kind}, {advice}")
     _check_keys(root, shown(path))
     _check_blocks(root, shown(path))
     return dict(_built(root))
@@ -89,29 +102,46 @@ def given(args: Sequence[str]) -> list[Given]:
     found: list[Given] = []
     for option, value in options(args):
         if option in ("-c", "--config"):
-            root = _root(value)
-            place = "" if value.lstrip().startswith("{") else shown(value)
-            found += _given_in(root, "", place) if root else []
+            found += _given_in_config(value)
         elif option.startswith("--"):
             found.append(Given(plain_key(option[2:]), value, ""))
     return found
 
 
+def _given_in_config(config: str) -> list[Given]:
+    """Return all values of a config: a file, or YAML itself, whose values have no place."""
+    root = _root(config)
+    if root is None:
+        return []
+    place = ""
+    if not config.lstrip().startswith("{"):
+        place = shown(config)
+    return list(_given_in(root, "", place))
+
+
 def options(args: Sequence[str]) -> list[tuple[str, str]]:
     """Return each option with its value, for both `--name value` and `--name=value`."""
     pairs: list[tuple[str, str]] = []
-    for arg, after in zip(args, [*args[1:], ""], strict=False):
+    for arg, following in pairwise([*args, ""]):
         option, equals, value = arg.partition("=")
+        if not equals:
+            value = following
         if arg.startswith("-"):
-            pairs.append((option, value if equals else after))
+            pairs.append((option, value))
     return pairs
 
 
 def place_of(key: str, values: Sequence[Given], value: Any = None) -> Given | None:
     """Return where a key was last given with this value; otherwise where it was last given; None if nowhere."""
-    here = [one for one in values if one.key == key]
-    same = [one for one in here if value is not None and str(one.value) == str(value)]
-    return next(reversed(same or here), None)
+    last = None
+    last_same = None
+    for one in values:
+        if one.key != key:
+            continue
+        last = one
+        if value is not None and str(one.value) == str(value):
+            last_same = one
+    return last_same or last
 
 
 def _root(path: str | Path) -> yaml.Node | None:
@@ -131,13 +161,21 @@ def _root(path: str | Path) -> yaml.Node | None:
             f"{shown(path)} is no text in UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = error.problem or ""
-        if problem.startswith("but"):  # half a sentence, for example for two documents
-            problem = f"{error.context} {problem}"
-        raise UserError(f"{shown(path)}{line} is not YAML of plain values: {problem}") from error
+        raise UserError(f"{shown(path)}{_yaml_problem(error)}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{shown(path)} is not YAML: {' '.join(str(error).split())}") from error
+        problem = " ".join(str(error).split())
+        raise UserError(f"{shown(path)} is not YAML: {problem}") from error
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    """Return the line of an error in YAML, and what is wrong there."""
+    line = ""
+    if error.problem_mark:
+        line = f", line {error.problem_mark.line + 1}"
+    problem = error.problem or ""
+    if problem.startswith("but"):  # half a sentence, for example for two documents
+        problem = f"{error.context} {problem}"
+    return f"{line} is not YAML of plain values: {problem}"
 
 
 def _built(node: yaml.Node) -> Any:
@@ -147,51 +185,60 @@ def _built(node: yaml.Node) -> Any:
 
 def _check_keys(node: yaml.Node, place: str, path: str = "") -> None:
     """Raise UserError if a mapping has a key twice, or a top-level key is not text."""
-    children = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.SequenceNode):
-        for child in children:
+        for child in node.value:
             _check_keys(child, place, path)
+    if not isinstance(node, yaml.MappingNode):
         return
-    seen: dict[str, int] = {}
-    for key_node, value_node in children:
-        key, line = key_node.value, key_node.start_mark.line + 1
-        whole = f"{path}{key}"
-        if key_node.tag == "tag:yaml.org,2002:merge":
+    lines: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        if key_node.tag == MERGE_TAG:
             continue
-        if not path and key_node.tag != "tag:yaml.org,2002:str":
-            raise UserError(
-                f"{place}, line {line}: {key} is no key: keys are words, such as trainer"
-            )
-        if key in seen:
-            raise UserError(
-                f"{place}, line {line}: {whole} is given twice, in line {seen[key]} too. Remove one of them."
-            )
-        seen[key] = line
+        key = key_node.value
+        whole = f"{path}{key}"
+        line = line_of(key_node)
+        here = f"{place}, line {line}"
+        if not path and key_node.tag != TEXT_TAG:
+            raise UserError(f"{here}: {key} is no key: keys are words, such as trainer")
+        if key in lines:
+            twice = f"{whole} is given twice, in line {lines[key]} too"
+            raise UserError(f"{here}: {twice}. Remove one of them.")
+        lines[key] = line
         _check_keys(value_node, place, f"{whole}.")
+
+
+def line_of(node: yaml.Node) -> int:
+    """Return the line of parsed YAML in its file, counted from 1."""
+    return int(node.start_mark.line) + 1
 
 
 def _check_blocks(root: yaml.MappingNode, place: str) -> None:
     """Raise UserError if a block that needs keys and values, or a class, has another form."""
     for key, line, node in _nodes(root):
-        is_mapping = isinstance(node, yaml.MappingNode)
-        wanted = ""
-        if key in MAPPINGS and not is_mapping and not _is_file(node):
-            wanted = "keys and values"
-        elif key in CLASSES and not is_mapping and not isinstance(_built(node), str | None):
-            wanted = "a class: class_path, and init_args for its arguments"
-        elif key.endswith(".init_args") and not is_mapping:
-            wanted = "keys and values, the arguments of a class"
-        elif key.endswith(".class_path") and not isinstance(_built(node), str):
-            wanted = "a class (package.module.Class)"
+        wanted = _wanted_block(key, node)
         if wanted:
-            raise UserError(
-                f"{place}, line {line}: {key} is {kind_of(_built(node))}, but must be {wanted}"
-            )
+            kind = kind_of(_built(node))
+            raise UserError(f"{place}, line {line}: {key} is {kind}, but must be {wanted}")
 
 
-def _is_file(node: yaml.Node) -> bool:
-    """Return whether a value is the path of a file. jsonargparse reads that file instead."""
+def _wanted_block(key: str, node: yaml.Node) -> str | None:
+    """Return what the value of a key must be; None if it is that, or may be anything."""
     value = _built(node)
+    if key.endswith(".class_path") and not isinstance(value, str):
+        return "a class (package.module.Class)"
+    if isinstance(node, yaml.MappingNode):
+        return None
+    if key in MAPPINGS and not _is_file(value):
+        return "keys and values"
+    if key in CLASSES and not isinstance(value, str | None):
+        return "a class: class_path, and init_args for its arguments"
+    if key.endswith(".init_args"):
+        return "keys and values, the arguments of a class"
+    return None
+
+
+def _is_file(value: Any) -> bool:
+    """Return whether a value is the path of a file. jsonargparse reads that file instead."""
     return isinstance(value, str) and Path(value).is_file()
 
 
@@ -200,7 +247,7 @@ def _nodes(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int, yaml.Nod
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             key = f"{path}.{key_node.value}".removeprefix(".")
-            yield key, key_node.start_mark.line + 1, value_node
+            yield key, line_of(key_node), value_node
             yield from _nodes(value_node, key)
     elif isinstance(node, yaml.SequenceNode):
         for child in node.value:
@@ -210,7 +257,9 @@ def _nodes(node: yaml.Node, path: str = "") -> Iterator[tuple[str, int, yaml.Nod
 def _given_in(root: yaml.Node, path: str, file: str) -> Iterator[Given]:
     """Yield each value of parsed YAML with its key and place."""
     for key, line, node in _nodes(root, path):
-        place = f"{file}, line {line}" if file else ""
+        place = ""
+        if file:
+            place = f"{file}, line {line}"
         # `model: {class_path: X}` gives the key model the value X, as `--model X` does
         yield Given(plain_key(key), _built(node), place)
 
@@ -227,24 +276,28 @@ def without_value(args: Sequence[str]) -> str:
 
 def requested_run(args: Sequence[str]) -> str | None:
     """Return the value of `--run`. It is needed before parsing, because it decides on the first config."""
-    wanted = [value for option, value in options(args) if option == "--run"]
-    if wanted and (not wanted[-1] or wanted[-1].startswith("--")):
+    wanted = None
+    for option, value in options(args):
+        if option == "--run":
+            wanted = value
+    if wanted is None:
+        return None
+    if not wanted or wanted.startswith("--"):
         raise UserError("--run needs a value: <directory|id|name|last>")
-    return wanted[-1] if wanted else None
+    return wanted
 
 
 def check_order(args: Sequence[str], verbs: Sequence[str]) -> None:
     """Raise UserError if options stand before the sub-command, because jsonargparse would not know them there."""
-    is_option = (
-        bool(args)
-        and args[0].startswith("-")
-        and not args[0].startswith(("-h", "--help", "--print_"))
-    )
-    verb = next((arg for arg in args if arg in verbs), None)
-    if is_option and verb:
-        raise UserError(
-            f"{args[0]} stands before {verb}: begin with {verb}, and give its options after it"
-        )
+    if not args:
+        return
+    first = args[0]
+    if not first.startswith("-") or first.startswith(ALLOWED_AT_FIRST):
+        return
+    for arg in args:
+        if arg in verbs:
+            advice = f"begin with {arg}, and give its options after it"
+            raise UserError(f"{first} stands before {arg}: {advice}")
 
 
 def without_empty_configs(args: Sequence[str]) -> list[str]:

@@ -25,20 +25,27 @@ def check_options_in_dictionaries(config: Namespace, values: Sequence[Given]) ->
         depth = depth_in_dictionary(config, path)
         if one.place or depth < 2:
             continue
-        top, below = ".".join(path[: 1 - depth]), path[1 - depth :]
+        top = ".".join(path[: 1 - depth])
+        below = path[1 - depth :]
+        dictionary = {}
         before = place_of(top, values[:position])
-        whole = with_key(before.value if before else {}, below, one.value)
-        raise UserError(
-            f"{one.key} is deep within a dictionary, which would lose its other keys: "
-            f"give all of {top}, as --{top} '{as_option(whole)}'"
-        )
+        if before:
+            dictionary = before.value
+        whole = as_option(with_key(dictionary, below, one.value))
+        problem = f"{one.key} is deep within a dictionary, which would lose its other keys"
+        raise UserError(f"{problem}: give all of {top}, as --{top} '{whole}'")
 
 
 def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
     """Return a copy of a dictionary in which a nested key is set to a value, parsed from YAML."""
-    copy = dict(dictionary) if isinstance(dictionary, dict) else {}
+    copy = {}
+    if isinstance(dictionary, dict):
+        copy = dict(dictionary)
     name, *below = path
-    copy[name] = with_key(copy.get(name), below, text) if below else yaml.safe_load(text)
+    if below:
+        copy[name] = with_key(copy.get(name), below, text)
+    else:
+        copy[name] = yaml.safe_load(text)
     return copy
 
 
@@ -61,5 +68,7 @@ def depth_in_dictionary(config: Any, path: Sequence[str]) -> int:
         if not isinstance(node, Namespace):
             return 0
         init_args = node.get("init_args")
-        node = init_args.get(part) if isinstance(init_args, Namespace) else node.get(part)
+        if isinstance(init_args, Namespace):
+            node = init_args
+        node = node.get(part)
     return 0

@@ -3,7 +3,7 @@
 Read this when a run with one of them differs from its config.yaml.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -43,12 +43,27 @@ def check_callbacks(
                 "part of your module so, or write your own BaseFinetuning."
             )
     for _, settings in finders(config, LearningRateFinder):
-        names = [settings["attr_name"]] if settings.get("attr_name") else RATES
-        if settings["update_attr"] and not any(lightning_hasattr(model, name) for name in names):
+        if settings["update_attr"] and rate_attribute(settings, model) is None:
+            names = " or ".join(rate_names(settings))
             raise UserError(
-                f"LearningRateFinder sets the attribute {' or '.join(names)}, which {module} does not have. "
+                f"LearningRateFinder sets the attribute {names}, which {module} does not have. "
                 "Give it update_attr: false, and it tells which learning rate it suggests."
             )
+
+
+def rate_names(settings: Settings) -> Sequence[str]:
+    """Return the attributes in which a LearningRateFinder looks for the learning rate."""
+    if settings.get("attr_name"):
+        return [settings["attr_name"]]
+    return RATES
+
+
+def rate_attribute(settings: Settings, model: LightningModule) -> str | None:
+    """Return the first of these attributes that the module has; None if it has none."""
+    for name in rate_names(settings):
+        if lightning_hasattr(model, name):
+            return name
+    return None
 
 
 def finders(config: Settings, kind: Any) -> Iterator[tuple[Settings, Settings]]:
@@ -72,8 +87,7 @@ def with_found_values(text: str, trainer: Trainer) -> Settings | None:
         done.append(entry)
     for entry, settings in finders(config, LearningRateFinder):
         if settings["update_attr"]:
-            names = [settings["attr_name"]] if settings.get("attr_name") else RATES
-            keep(config, next(name for name in names if lightning_hasattr(model, name)), model)
+            keep(config, str(rate_attribute(settings, model)), model)
         done.append(entry)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # not declared
         if isinstance(callback, LearningRateFinder) and callback.optimal_lr:

@@ -30,22 +30,25 @@ def name_of_metric(monitor: str | None) -> str:
 def check_linked(key: str, value: Any, advice: str, values: Sequence[Given]) -> None:
     """Raise UserError if a linked argument was given another value than its source has."""
     asked = place_of(key, values)
-    if asked and asked.value not in (None, "null") and plain(asked.value) != plain(value):
-        raise UserError(told(key, f"is {described(asked.value)}, but {advice}", values))
+    if asked is None or asked.value in (None, "null"):
+        return
+    if plain(asked.value) != plain(value):
+        problem = f"is {described(asked.value)}, but {advice}"
+        raise UserError(told(key, problem, values))
 
 
 def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
     """Raise UserError if the model's `monitor` or `mode` was given, and differs from that of `checkpoint`."""
     for key, source in FROM_CHECKPOINT.items():
         value = config.checkpoint[source.removeprefix("checkpoint.")]
-        check_linked(
-            key, value, f"it follows {source}, {described(value)}: set --{source} instead", values
-        )
+        advice = f"it follows {source}, {described(value)}: set --{source} instead"
+        check_linked(key, value, advice, values)
 
 
 def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
     """Raise UserError if an argument was given another value than the data module provides."""
-    check_linked(f"model.{name}", value, f"the data say {described(value)}: leave it out", values)
+    advice = f"the data say {described(value)}: leave it out"
+    check_linked(f"model.{name}", value, advice, values)
 
 
 def checked_value(key: str, value: Any) -> Any:
@@ -93,13 +96,14 @@ def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
         return None
     arguments = arguments_of(find_class(model["class_path"]))
     for name in FROM_DATA:
-        is_needed = name in arguments and arguments[name].default is arguments[name].empty
-        if is_needed and name not in found:
+        argument = arguments.get(name)
+        if argument is None or argument.default is not argument.empty:
+            continue
+        if name not in found:
             gives = " and ".join(found) or "nothing of the kind"
-            return (
-                f"{short_name(model)} needs {name}, but {short_name(data)} gives {gives}: "
-                f"pass -c configs/model/<name>.yaml for such data, or give the data module {name}"
-            )
+            problem = f"{short_name(model)} needs {name}, but {short_name(data)} gives {gives}"
+            advice = "pass -c configs/model/<name>.yaml for such data"
+            return f"{problem}: {advice}, or give the data module {name}"
     return None
 
 

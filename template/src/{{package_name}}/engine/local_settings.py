@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .classes import arguments_of, find_class
-from .configs import CLASSES, flat, given, place_of, plain_key, read_config
+from .configs import CLASSES, Given, flat, given, place_of, plain_key, read_config
 
 
 def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
@@ -23,8 +23,14 @@ def with_local_settings(args: Sequence[str], path: Path) -> list[str]:
         if settings:
             late[key] = settings
     end = _end_of_configs(args)
-    after = ["-c", json.dumps(late, default=str)] if late else []
-    return [*_early_config(local, path), *args[:end], *after, *args[end:]]
+    return [*_early_config(local, path), *args[:end], *_config_option(late), *args[end:]]
+
+
+def _config_option(settings: dict[str, Any]) -> list[str]:
+    """Return settings as a `-c` option; nothing if there are none."""
+    if not settings:
+        return []
+    return ["-c", json.dumps(settings, default=str)]
 
 
 def _early_config(local: dict[str, Any], path: Path) -> list[str]:
@@ -32,8 +38,10 @@ def _early_config(local: dict[str, Any], path: Path) -> list[str]:
     classless = [key for key in CLASSES if _names_no_class(local.get(key))]
     if classless:
         rest = {key: value for key, value in local.items() if key not in classless}
-        return ["-c", json.dumps(rest, default=str)] if rest else []
-    return ["-c", str(path)] if local else []
+        return _config_option(rest)
+    if not local:
+        return []
+    return ["-c", str(path)]
 
 
 def _names_no_class(block: Any) -> bool:
@@ -46,22 +54,40 @@ def _late_settings(local: dict[str, Any], key: str, args: Sequence[str]) -> dict
     if not isinstance(block, dict):
         return {}
     values = given(args)
-    chosen = [one.value for one in values if one.key == key and isinstance(one.value, str)]
-    name = chosen[-1] if chosen else block.get("class_path")
-    if block.get("class_path") not in (None, name):
+    local_class = block.get("class_path")
+    name = _chosen_class(key, values)
+    if name is None:
+        name = local_class
+    if local_class not in (None, name):
         return {}
     known = arguments_of(find_class(name))
     settings: dict[str, Any] = {}
     for path, value in flat(block.get("init_args") or {}):
-        there = place_of(plain_key(f"{key}.{path}"), values)
-        if path.split(".")[0] not in known or (there and there.value is not None):
-            continue
-        *parents, last = path.split(".")
-        inner = settings
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return {"class_path": name, "init_args": settings} if settings else {}
+        parts = path.split(".")
+        in_command = place_of(plain_key(f"{key}.{path}"), values)
+        is_overridden = in_command is not None and in_command.value is not None
+        if parts[0] in known and not is_overridden:
+            _set_nested(settings, parts, value)
+    if not settings:
+        return {}
+    return {"class_path": name, "init_args": settings}
+
+
+def _chosen_class(key: str, values: Sequence[Given]) -> str | None:
+    """Return the class that the command gives last for `model` or `data`; None if it gives none."""
+    name = None
+    for one in values:
+        if one.key == key and isinstance(one.value, str):
+            name = one.value
+    return name
+
+
+def _set_nested(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value in nested dictionaries, which are made where they are missing."""
+    *parents, last = path
+    for parent in parents:
+        settings = settings.setdefault(parent, {})
+    settings[last] = value
 
 
 def _end_of_configs(args: Sequence[str]) -> int:

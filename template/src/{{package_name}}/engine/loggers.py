@@ -59,8 +59,10 @@ def folder_settings(settings: Any, directory: Path) -> dict[str, str]:
     """Return `name` and `version` of TensorBoardLogger (the run's directory) or CSVLogger (a new folder in it)."""
     if "version" not in settings or "id" in settings:  # settings of another logger
         return {}
-    is_csv = "flush_logs_every_n_steps" in settings
-    return {"name": "", "version": csv_folder(directory) if is_csv else ""}
+    version = ""
+    if "flush_logs_every_n_steps" in settings:  # of CSVLogger
+        version = csv_folder(directory)
+    return {"name": "", "version": version}
 
 
 def csv_folder(directory: Path) -> str:

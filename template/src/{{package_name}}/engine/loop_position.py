@@ -22,9 +22,8 @@ def can_skip(loader: Any) -> bool:
 
 def is_within_epoch(trainer: Trainer) -> bool:
     """Return whether this epoch has begun and has batches left."""
-    return (
-        trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and not trainer.is_last_batch
-    )
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current
+    return batches.ready > 0 and not trainer.is_last_batch
 
 
 def is_group_open(trainer: Trainer) -> bool:
@@ -51,22 +50,25 @@ def is_validation_due(trainer: Trainer, batches: dict[str, Any]) -> bool:
     interval = trainer.val_check_batch
     if interval is None or interval == float("inf"):  # limited by time, or data without a length
         return bool(batches["is_last_batch"])
-    seen = batches["total"] if every is None else batches["current"]
+    seen = batches["current"]
+    if every is None:  # the interval counts across epochs
+        seen = batches["total"]
     return bool(seen["ready"] % interval == 0)
 
 
 def write_position(trainer: Trainer, loops: dict[str, Any], epoch_stopped: bool) -> None:
     """Correct the counters of a checkpoint in place. `loops` is their part of it."""
     fit_loop = loops["fit_loop"]
-    epochs = fit_loop["epoch_progress"]["total"]
+    epochs = fit_loop["epoch_progress"]
     if epoch_stopped:
-        reopen_epoch(fit_loop["epoch_progress"])
-    if epochs["processed"] == epochs["ready"]:
+        reopen_epoch(epochs)
+    if epochs["total"]["processed"] == epochs["total"]["ready"]:
         return  # the epoch is over
     batches = fit_loop["epoch_loop.batch_progress"]
-    if batches["total"]["processed"] < batches["total"]["ready"]:
+    count = batches["total"]
+    if count["processed"] < count["ready"]:
         forget_started_batch(batches)
-    is_in_batch_end = batches["total"]["completed"] < batches["total"]["processed"]
+    is_in_batch_end = count["completed"] < count["processed"]
     is_due = is_validation_due(trainer, batches)
     is_end_of_epoch = batches["is_last_batch"] and not is_due
     if is_in_batch_end and is_end_of_epoch and not can_skip(trainer.train_dataloader):
@@ -77,8 +79,15 @@ def write_position(trainer: Trainer, loops: dict[str, Any], epoch_stopped: bool)
             begin_validation_anew(fit_loop["epoch_loop.val_loop.batch_progress"])
     is_counted = not is_in_batch_end and not trainer.validating
     if is_due == is_counted and not is_group_open(trainer):
-        # On resume, Lightning adds 1 exactly if a validation is due.
-        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] += -1 if is_counted else 1
+        correct_logged_step(fit_loop["epoch_loop.state_dict"], is_counted)
+
+
+def correct_logged_step(state: dict[str, Any], is_counted: bool) -> None:
+    """Correct the loggers' step, because Lightning adds 1 on resume exactly if a validation is due."""
+    if is_counted:
+        state["_batches_that_stepped"] -= 1
+    else:
+        state["_batches_that_stepped"] += 1
 
 
 def complete_batch(batches: dict[str, Any]) -> None:

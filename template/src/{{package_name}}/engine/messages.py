@@ -17,7 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ..utils.project import UserError, shown
 from .classes import arguments_of, blame, find_class, import_problem, own_place
-from .configs import Given, described, place_of, without_value
+from .configs import Given, after_place, described, place_of, without_value
 from .parse_errors import Mistake, read_message, readable, readable_type, with_article
 from .values import told
 
@@ -28,6 +28,8 @@ LIBRARIES = (
     "torch.utils.data.dataloader",
     "torch.utils.data.sampler",
 )
+# Errors whose text says what to put right
+CLEAR_ERRORS = (UserError, MisconfigurationException, ModuleNotFoundError, OSError)
 LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL error …
 # Part of Lightning's KeyError "Trying to restore optimizer state but checkpoint contains only the model."
 WEIGHTS_ALONE = "checkpoint contains only the model"
@@ -52,7 +54,9 @@ class Rule(NamedTuple):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ": did you mean …?" with the most similar known name; an empty text if none is similar."""
     close = get_close_matches(name, {*known} - {name}, n=1)
-    return f": did you mean {close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f": did you mean {close[0]}?"
 
 
 def nearest_key(name: str, keys: Iterable[str]) -> str:
@@ -66,8 +70,12 @@ def nearest_key(name: str, keys: Iterable[str]) -> str:
     beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
     if parent and beside:
         close = get_close_matches(last, beside, n=1)
-        return f": did you mean {beside[close[0]]}?" if close else ""
-    return f": did you mean {alike[0]}?" if alike else nearest(name, known)
+        if not close:
+            return ""
+        return f": did you mean {beside[close[0]]}?"
+    if alike:
+        return f": did you mean {alike[0]}?"
+    return nearest(name, known)
 
 
 def joined(*parts: str) -> str:
@@ -77,9 +85,8 @@ def joined(*parts: str) -> str:
 def unknown_key(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
     name = match["name"]
     if mistake.cls and name in ("class_path", "init_args"):
-        return joined(
-            mistake.key, name
-        ), "stands beside an unknown key: only class_path and init_args go together"
+        problem = "stands beside an unknown key: only class_path and init_args go together"
+        return joined(mistake.key, name), problem
     if mistake.cls:
         known = arguments_of(find_class(mistake.cls))
         name = name.split(".")[0]
@@ -117,27 +124,29 @@ def missing_value(
 def missing_attribute(
     match: re.Match[str], mistake: Mistake, options: Sequence[str]
 ) -> tuple[str, str]:
-    module, name = match["module"], match["name"]
-    return (
-        f"{mistake.key}:",
-        f"{module} has no {name}{nearest(name, vars(find_class(module) or object))}",
-    )
+    module = match["module"]
+    name = match["name"]
+    known = vars(find_class(module) or object)
+    return f"{mistake.key}:", f"{module} has no {name}{nearest(name, known)}"
 
 
 def missing_module(
     match: re.Match[str], mistake: Mistake, options: Sequence[str]
 ) -> tuple[str, str]:
-    return (
-        mistake.key,
-        f"is {described(mistake.value)}, but there is {match[0][0].lower()}{match[0][1:]}",
-    )
+    problem = match[0][0].lower() + match[0][1:]
+    return mistake.key, f"is {described(mistake.value)}, but there is {problem}"
 
 
 def no_class(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    classes = [name for name in map(readable_type, mistake.types) if is_class(name)]
+    problem = f"is {described(mistake.value)}, which names no class"
     close = nearest(str(mistake.value), short_names())
-    advice = close or f": write {classes[0] if classes else 'one'} as package.module.Class"
-    return mistake.key, f"is {described(mistake.value)}, which names no class{advice}"
+    if close:
+        return mistake.key, f"{problem}{close}"
+    classes = [name for name in map(readable_type, mistake.types) if is_class(name)]
+    wanted = "one"
+    if classes:
+        wanted = classes[0]
+    return mistake.key, f"{problem}: write {wanted} as package.module.Class"
 
 
 def short_names() -> list[str]:
@@ -178,7 +187,9 @@ def no_config(match: re.Match[str], mistake: Mistake, options: Sequence[str]) ->
 
 
 def no_file(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    problem = "there is no such file" if "exist" in match["what"] else "this is no file"
+    problem = "this is no file"
+    if "exist" in match["what"]:
+        problem = "there is no such file"
     return f"{shown(match['path'])}:", problem
 
 
@@ -187,22 +198,26 @@ def of_dictionary(mistake: Mistake) -> bool:
     return any(name.startswith(("dict[", "collections.abc.Mapping[")) for name in mistake.types)
 
 
+def of_class(mistake: Mistake) -> bool:
+    """Return whether a key has a class as its type."""
+    return any(is_class(readable_type(name)) for name in mistake.types)
+
+
 def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
-    types = readable(mistake.types or [match["type"]])
-    of_class = any(is_class(readable_type(name)) for name in mistake.types)
+    value = described(mistake.value)
     if mistake.nested and of_dictionary(mistake):
-        return (
-            mistake.key,
-            f"is {described(mistake.value)}, but must be {readable([match['type']])}",
-        )
+        return mistake.key, f"is {value}, but must be {readable([match['type']])}"
     if mistake.nested:
-        parent = ".".join(mistake.keys[:-1])
-        belongs = f": it belongs to a class, but {parent} names none" if of_class else ""
-        return mistake.key, f"is not a known key{belongs}"
-    close = (
-        nearest(mistake.value, short_names()) if isinstance(mistake.value, str) and of_class else ""
-    )
-    return mistake.key, f"is {described(mistake.value)}, but must be {types}{close}"
+        problem = "is not a known key"
+        if of_class(mistake):
+            parent = ".".join(mistake.keys[:-1])
+            problem = f"{problem}: it belongs to a class, but {parent} names none"
+        return mistake.key, problem
+    types = readable(mistake.types or [match["type"]])
+    problem = f"is {value}, but must be {types}"
+    if of_class(mistake) and isinstance(mistake.value, str):
+        problem += nearest(mistake.value, short_names())
+    return mistake.key, problem
 
 
 def no_sub_command(
@@ -210,13 +225,11 @@ def no_sub_command(
 ) -> tuple[str, str]:
     word = match.groupdict().get("word")
     verbs = WORD.findall(match["verbs"])
+    all_verbs = f"{', '.join(verbs[:-1])} or {verbs[-1]}"
     if not word:
-        return "The sub-command", f"is missing: begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
-    advice = f"Begin with {', '.join(verbs[:-1])} or {verbs[-1]}"
-    near = nearest(word, verbs)
-    if near:
-        return word, f"is no sub-command{near} {advice}"
-    return word, f"is no sub-command: {advice}"
+        return "The sub-command", f"is missing: begin with {all_verbs}"
+    near = nearest(word, verbs) or ":"
+    return word, f"is no sub-command{near} Begin with {all_verbs}"
 
 
 RULES = [
@@ -380,30 +393,39 @@ def explain_parse_error(
         if match:
             key, what = rule.explain(match, mistake, known)
             here = place_of(key.rstrip(":"), values, mistake.value)
-            is_known = here and here.place and (what != "is missing" or here.value is None)
-            place = f"{here.place}: " if here and is_known else ""
-            return f"{place}{key} {what}"
+            return after_place(place_of_problem(here, what), f"{key} {what}")
     what = " ".join(mistake.text.split())
-    return (
-        told(mistake.key, f"is {described(mistake.value)}: {what}", values)
-        if mistake.keys
-        else what
-    )
+    if not mistake.keys:
+        return what
+    return told(mistake.key, f"is {described(mistake.value)}: {what}", values)
+
+
+def place_of_problem(here: Given | None, problem: str) -> str:
+    """Return the place for a message. A key that is missing has one only if it was given as null."""
+    if here is None or (problem == "is missing" and here.value is not None):
+        return ""
+    return here.place
 
 
 def broken_import(mistake: Mistake, values: Sequence[Given]) -> str | None:
     """Return why a class at, above or below the key of a mistake cannot be imported; None if all can."""
+    if not mistake.keys:
+        return None
     for one in values:
-        below = f"{one.key}.".startswith(f"{mistake.key}.") or f"{mistake.key}.".startswith(
-            f"{one.key}."
-        )
-        if not mistake.keys or not below or not isinstance(one.value, str):
+        if not isinstance(one.value, str) or not on_one_path(one.key, mistake.key):
             continue
         problem = import_problem(one.value)
         if problem:
-            place = f", {one.place}" if one.place else ""
-            return f"{problem} ({one.key} is {one.value}{place})"
+            source = f"{one.key} is {one.value}"
+            if one.place:
+                source += f", {one.place}"
+            return f"{problem} ({source})"
     return None
+
+
+def on_one_path(key: str, other: str) -> bool:
+    """Return whether two dotted keys are the same, or one lies below the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def user_message(error: Exception) -> str | None:
@@ -417,15 +439,18 @@ def user_message(error: Exception) -> str | None:
     by_position = BY_POSITION.search(text)
     if by_position:
         name = by_position["name"]
-        return (
-            f"predict_dataloader passes {name} by its position, and Lightning cannot rebuild such a loader: "
-            f"write DataLoader(dataset, {name}=...)"
-        )
-    if of_value or isinstance(
-        error, UserError | MisconfigurationException | ModuleNotFoundError | OSError
-    ):
-        hint = " (is it installed? pip install -e .)" if "No module named" in text else ""
-        return f"{text}{hint}"
+        problem = f"predict_dataloader passes {name} by its position"
+        reason = "and Lightning cannot rebuild such a loader"
+        return f"{problem}, {reason}: write DataLoader(dataset, {name}=...)"
+    if of_value or isinstance(error, CLEAR_ERRORS):
+        if "No module named" in text:
+            return f"{text} (is it installed? pip install -e .)"
+        return text
+    return known_problem(error, text)
+
+
+def known_problem(error: Exception, text: str) -> str | None:
+    """Return a one-line message for an error whose own text is no help; None for an unknown one."""
     if WEIGHTS_ALONE in text:
         return "the checkpoint holds weights alone, and no training can continue from it"
     if NO_COMPILER.search(text):
@@ -433,9 +458,8 @@ def user_message(error: Exception) -> str | None:
     if isinstance(error, ArgumentError):  # an option that cli.py adds is there already
         return blame(error)
     if "wandb login" in text:
-        return (
-            "Weights & Biases has no API key: run wandb login, or set --trainer.logger.offline true"
-        )
+        advice = "run wandb login, or set --trainer.logger.offline true"
+        return f"Weights & Biases has no API key: {advice}"
     return label_message(error, text)
 
 
@@ -458,10 +482,12 @@ def with_place(text: str, values: Sequence[Given]) -> str:
     for one in reversed(values):
         parent, _, name = one.key.rpartition(".")
         if parent == "trainer" and re.search(rf"\b{re.escape(name)}\b", text):
-            return f"{one.place}: {text}" if one.place else text
+            return after_place(one.place, text)
     return text
 
 
 def construction_message(error: BaseException) -> str | None:
     """Return a one-line message for an error in the user's own code; None for an error elsewhere."""
-    return blame(error) if own_place(error) else None
+    if not own_place(error):
+        return None
+    return blame(error)

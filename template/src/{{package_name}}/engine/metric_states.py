@@ -40,17 +40,26 @@ def metric_states(module: LightningModule, trainer: Trainer) -> MetricStates:
     At the end of an epoch, metrics that Lightning resets are left out, and so are list states.
     """
     at_end_of_epoch = trainer.is_last_batch
-    logged = logged_metrics(trainer) if at_end_of_epoch else set()
+    left_out: set[int] = set()
+    if at_end_of_epoch:
+        left_out = logged_metrics(trainer)
     states = {}
     for name, metric in metrics_of(module):
-        if id(metric) in logged:
+        if id(metric) in left_out:
             continue
-        state = on_device(dict(metric.metric_state), CPU)
+        state = dict(metric.metric_state)
         if at_end_of_epoch:
-            # Lists hold the predictions of whole epochs, and would make checkpoints as large as the data.
-            state = {key: value for key, value in state.items() if not isinstance(value, list)}
-        states[name] = {"state": state, "updates": metric.update_count}
+            state = without_lists(state)
+        states[name] = {"state": on_device(state, CPU), "updates": metric.update_count}
     return states
+
+
+def without_lists(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without its lists, which hold the predictions of whole epochs.
+
+    They would make checkpoints as large as the data.
+    """
+    return {key: value for key, value in state.items() if not isinstance(value, list)}
 
 
 def restore_metric_states(module: LightningModule, states: MetricStates) -> None:
@@ -90,8 +99,12 @@ def on_device(value: Any, device: torch.device) -> Any:
 def logged_metrics(trainer: Trainer) -> set[int]:
     """Return the ids of the metrics passed to `self.log`. Lightning resets them after the epoch."""
     training = trainer.fit_loop.epoch_loop
-    entries = [*log_entries(training).values(), *log_entries(training.val_loop).values()]
-    return {id(entry.value) for entry in entries if isinstance(entry.value, Metric)}
+    logged = set()
+    for loop in (training, training.val_loop):
+        for entry in log_entries(loop).values():
+            if isinstance(entry.value, Metric):
+                logged.add(id(entry.value))
+    return logged
 
 
 def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -107,13 +120,20 @@ def epoch_means(trainer: Trainer) -> dict[str, dict[str, Any]]:
 def add_epoch_means(trainer: Trainer, saved: dict[str, dict[str, Any]]) -> None:
     """Add saved sums of `epoch_means` to the entries logged since, and remove them from `saved`."""
     entries = log_entries(trainer.fit_loop.epoch_loop)
-    for key in [key for key in saved if key in entries]:
-        # Still in time, because Lightning computes the entry at the end of the epoch, after this callback.
-        entry = entries[key]
-        for name, value in saved.pop(key).items():
-            value = value.to(entry.value.device)
-            current = getattr(entry, name)
-            if entry.meta.is_max_reduction or entry.meta.is_min_reduction:
-                setattr(entry, name, entry.meta.reduce_fx(value, current))
-            else:
-                setattr(entry, name, value + current)
+    for key in list(saved):
+        if key in entries:
+            # Still in time, because Lightning computes the entry at the end of the epoch, after this callback.
+            add_to_entry(entries[key], saved.pop(key))
+
+
+def add_to_entry(entry: Any, sums: dict[str, Any]) -> None:
+    """Add saved sums to an entry of `self.log`."""
+    takes_extreme = entry.meta.is_max_reduction or entry.meta.is_min_reduction
+    for name, value in sums.items():
+        before = value.to(entry.value.device)
+        current = getattr(entry, name)
+        if takes_extreme:
+            total = entry.meta.reduce_fx(before, current)
+        else:
+            total = before + current
+        setattr(entry, name, total)

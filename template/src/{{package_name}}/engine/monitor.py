@@ -56,7 +56,9 @@ def fitting_mode(metric: str) -> str | None:
     more = any(word in MORE_IS_BETTER for word in words)
     if less == more:
         return None
-    return "min" if less else "max"
+    if less:
+        return "min"
+    return "max"
 
 
 def check_directions(config: Any, values: Sequence[Given]) -> None:
@@ -74,8 +76,11 @@ def check_directions(config: Any, values: Sequence[Given]) -> None:
         if has_default_mode(callback):
             followers.append(("trainer.callbacks", callback.init_args))
     for key, settings in followers:
-        metric, mode = settings.get("monitor"), settings.get("mode")
-        fitting = fitting_mode(metric) if isinstance(metric, str) else None
+        metric = settings.get("monitor")
+        mode = settings.get("mode")
+        if not isinstance(metric, str):
+            continue
+        fitting = fitting_mode(metric)
         if fitting is None or mode not in ("min", "max") or mode == fitting:
             continue
         if not is_chosen(key, metric, mode, values):

@@ -106,30 +106,31 @@ def software() -> dict[str, Any]:
     packages = {one["Name"]: one["Version"] for one in reversed(found) if one}
     versions = {name: packages.get(name) for name in ("torch", "lightning")}
     answers = ROOT / ".copier-answers.yml"
+    template = None
+    if answers.exists():
+        template = yaml.safe_load(answers.read_text(encoding="utf-8"))
     return {
         "python": platform.python_version(),
         **versions,
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-        "template": yaml.safe_load(answers.read_text(encoding="utf-8"))
-        if answers.exists()
-        else None,
+        "template": template,
     }
 
 
 def hardware() -> dict[str, Any]:
     """Return host, system, processor, cores, the GPUs that nvidia-smi lists, and the Slurm job."""
     cpuinfo = Path("/proc/cpuinfo")
-    models = PROCESSOR.findall(cpuinfo.read_text()) if cpuinfo.exists() else []
-    gpus = (
-        output(
-            "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"
-        )
-        or ""
-    )
+    processor = platform.processor()
+    if cpuinfo.exists():
+        models = PROCESSOR.findall(cpuinfo.read_text())
+        if models:
+            processor = models[0]
+    query = "--query-gpu=name,memory.total,driver_version"
+    gpus = output("nvidia-smi", query, "--format=csv,noheader") or ""
     return {
         "host": platform.node(),
         "system": platform.platform(),
-        "processor": models[0] if models else platform.processor(),
+        "processor": processor,
         "cores": os.cpu_count(),
         "gpus": gpus.splitlines(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),

@@ -89,11 +89,15 @@ def readable_type(text: str) -> str:
         return "null"
     if name in ("collections.abc.Iterable", "collections.abc.Sequence", "list", "tuple"):
         return "a list"
-    return with_article(name.rpartition(".")[2]) if "." in name else name
+    if "." not in name:
+        return name
+    return with_article(name.rpartition(".")[2])
 
 
 def with_article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    if name[0] in "AEIOU":
+        return f"an {name}"
+    return f"a {name}"
 
 
 def split_types(text: str) -> list[str]:

@@ -58,8 +58,11 @@ class PredictionFiles:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for value, stem in zip(values, stems, strict=True):
-            file = write_array(as_array(value), folder, stem) if stem else ""
-            paths.append(f"{FOLDER}/{name}/{file}" if file else "")
+            path = ""
+            if stem:
+                file = write_array(as_array(value), folder, stem)
+                path = f"{FOLDER}/{name}/{file}"
+            paths.append(path)
         return paths
 
     def replace(self) -> None:
@@ -107,7 +110,9 @@ def pixels_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
     Whole numbers from 0 to 255 stay as they are, such as the classes in a mask. True, and 1.0 of an image whose values
     are in [0, 1], are white.
     """
-    channels_first = array if array.ndim == 3 else array[None]
+    channels_first = array
+    if array.ndim != 3:
+        channels_first = array[None]
     if channels_first.ndim != 3 or channels_first.shape[0] not in CHANNELS or not array.size:
         return None
     low = array.min()
@@ -122,4 +127,7 @@ def pixels_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
     else:
         return None
     pixels = shades.astype(np.uint8)
-    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    if len(pixels) > 1:
+        return pixels.transpose(1, 2, 0)
+    only_channel: np.ndarray[Any, Any] = pixels[0]
+    return only_channel

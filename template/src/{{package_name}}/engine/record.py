@@ -90,7 +90,9 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the results of BatchSizeFinder and LearningRateFinder, which Lightning calls before this hook."""
-        found = with_found_values(self.config, trainer) if self.config else None
+        if self.config is None:
+            return
+        found = with_found_values(self.config, trainer)
         if found:
             self.config = as_yaml(found)
             write(self.directory / "config.yaml", self.config)
@@ -128,7 +130,9 @@ class RunRecord(Callback):
         is_interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         self.say_what_is_left(trainer, is_interrupted)
         if not self.is_test_after_fit(trainer):
-            self.stopped = why_interrupted(trainer) if is_interrupted else "error"
+            self.stopped = "error"
+            if is_interrupted:
+                self.stopped = why_interrupted(trainer)
         if is_interrupted:
             self.save(trainer, "interrupted")
             return
@@ -230,7 +234,7 @@ class RunRecord(Callback):
         """Update run.json. Keys that other commands have written meanwhile are kept."""
         self.entry["status"] = status
         self.entry["error"] = error
-        self.entry["end"] = None if status == "running" else now()
+        self.entry["end"] = end_of(status)
         if self.is_training:
             self.entry["seen"] = now()
             self.entry["epochs"] = trainer.current_epoch
@@ -251,6 +255,13 @@ class RunRecord(Callback):
                 record["metrics"] = {**metrics, **found}
         write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         self.saved_at = time.monotonic()
+
+
+def end_of(status: str) -> str | None:
+    """Return the time if the command has ended; None while it is running."""
+    if status == "running":
+        return None
+    return now()
 
 
 def now() -> str:
@@ -304,5 +315,7 @@ def finite_metrics(trainer: Trainer) -> dict[str, float | None]:
     """Return the last value of each metric. NaN and infinity become None, because JSON has neither."""
     metrics: dict[str, float | None] = {}
     for name, value in trainer.callback_metrics.items():
-        metrics[name] = value.item() if value.isfinite() else None
+        metrics[name] = None
+        if value.isfinite():
+            metrics[name] = value.item()
     return metrics

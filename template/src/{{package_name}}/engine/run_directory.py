@@ -31,20 +31,27 @@ def logs_folder(arguments: Sequence[str] = ()) -> Path:
     Raises:
         UserError: One of the configs is not YAML with keys.
     """
-    folder = project_root() / "logs"
+    root = project_root()
+    folder = root / "logs"
     for name in OF_EVERY_COMMAND:
-        path = project_root() / "configs" / name
-        found = _setting(path.read_text(encoding="utf-8"), path) if path.exists() else None
-        if found:
-            folder = _absolute(found, project_root())
-    for found in _given(arguments):
-        folder = _absolute(found, Path.cwd()) if found else project_root() / "logs"
+        path = root / "configs" / name
+        if path.exists():
+            found = _setting(path.read_text(encoding="utf-8"), path)
+            if found:
+                folder = _absolute(found, root)
+    for chosen in _given(arguments):
+        if chosen:
+            folder = _absolute(chosen, Path.cwd())
+        else:
+            folder = root / "logs"
     return folder
 
 
 def chosen_folder(option: str | None) -> Path:
     """Return the folder of all runs, for a command that has only this option."""
-    return logs_folder([OPTION, option] if option else [])
+    if option:
+        return logs_folder([OPTION, option])
+    return logs_folder()
 
 
 def _absolute(path: str, start: Path) -> Path:
@@ -53,13 +60,15 @@ def _absolute(path: str, start: Path) -> Path:
 
 
 def _given(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the folders named by the configs and options among the arguments, in their order."""
+    """Yield the folders named by the configs and options among the arguments, in their order; "" for null."""
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if not equals and i + 1 < len(arguments):
             value = arguments[i + 1]
         if option == OPTION:
-            yield "" if value == "null" else value
+            if value == "null":
+                value = ""
+            yield value
         if option in ("-c", "--config"):
             found = _setting(*_read(value))
             if found:
@@ -72,7 +81,9 @@ def _read(config: str) -> tuple[str, Path | None]:
     try:
         return path.read_text(encoding="utf-8"), path
     except NO_TEXT_FILE:
-        return ("", path) if path.suffix in (".yaml", ".yml") else (config, None)
+        if path.suffix in (".yaml", ".yml"):
+            return "", path
+        return config, None
 
 
 def _setting(text: str, path: Path | None) -> str | None:
@@ -80,11 +91,18 @@ def _setting(text: str, path: Path | None) -> str | None:
     try:
         config: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        where = shown(path) if path else text
-        raise UserError(f"{where} is not YAML with keys: {' '.join(str(error).split())}") from error
-    trainer = config.get("trainer") if isinstance(config, dict) else None
-    folder = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
-    return folder if isinstance(folder, str) else None
+        where = text
+        if path:
+            where = shown(path)
+        problem = " ".join(str(error).split())
+        raise UserError(f"{where} is not YAML with keys: {problem}") from error
+    for key in ("trainer", "default_root_dir"):
+        if not isinstance(config, dict):
+            return None
+        config = config.get(key)
+    if not isinstance(config, str):
+        return None
+    return config
 
 
 if __name__ == "__main__":  # for scripts/train.sbatch

@@ -16,7 +16,9 @@ def samples_in(batch: Any) -> int:
     A loader's `batch_size` is no help: it is None with a batch sampler, and missing with several loaders.
     """
     if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 0
+        if batch.ndim == 0:
+            return 0
+        return len(batch)
     if isinstance(batch, Mapping):
         batch = list(batch.values())
     if isinstance(batch, list | tuple):
@@ -33,4 +35,6 @@ def known_of_samples(loader: Any, positions: Sequence[int]) -> dict[str, Any]:
     """Return the columns that a loader's dataset has for some samples; none if it has no `sample_columns`."""
     dataset = getattr(loader, "dataset", None)
     describe = getattr(dataset, "sample_columns", None)
-    return dict(describe(positions)) if callable(describe) else {}
+    if not callable(describe):
+        return {}
+    return dict(describe(positions))

@@ -38,7 +38,9 @@ ConfigDumper: Any = type("ConfigDumper", (yaml.SafeDumper,), {})
 
 
 def represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "'" if LIKE_A_NUMBER.fullmatch(text) else None
+    style = None
+    if LIKE_A_NUMBER.fullmatch(text):
+        style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -31,9 +31,13 @@ def describe_schedules(trainer: Trainer, planned_steps: float) -> list[Descripti
 
 
 def describe(scheduler: Any, planned_steps: float) -> Description:
-    state = {key: value for key, value in scheduler.state_dict().items() if key not in PROGRESS}
+    """Return the class and the settings of a schedule, as texts."""
+    state = dict(scheduler.state_dict())
+    for key in PROGRESS:
+        state.pop(key, None)
+    groups = scheduler.optimizer.param_groups
     for key in ("max_lr", "min_lr"):  # OneCycleLR keeps them only in the optimizer
-        values = [group[key] for group in scheduler.optimizer.param_groups if key in group]
+        values = [group[key] for group in groups if key in group]
         if values:
             state[key] = values
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps == planned_steps:
@@ -41,10 +45,13 @@ def describe(scheduler: Any, planned_steps: float) -> Description:
         length = state.pop("total_steps")
         phases = state.get("_schedule_phases", [])
         state["_schedule_phases"] = [share_of_length(phase, length) for phase in phases]
-    settings = {key: repr(value) for key, value in state.items()}
-    # The repr of a function contains its address, which differs between processes.
-    plain = {key: text for key, text in settings.items() if " at 0x" not in text}
-    return {"class": class_name(scheduler), **plain}
+    description = {"class": class_name(scheduler)}
+    for key, value in state.items():
+        text = repr(value)
+        # The repr of a function contains its address, which differs between processes.
+        if " at 0x" not in text:
+            description[key] = text
+    return description
 
 
 def share_of_length(phase: dict[str, Any], length: int) -> dict[str, Any]:
@@ -67,22 +74,18 @@ def replace_changed_states(
     saved = checkpoint.get("resume", {})
     optimizers = describe_optimizers(trainer)
     if saved.get("optimizers", optimizers) != optimizers:
-        rank_zero_info(
-            f"Optimizer: {short(optimizers)} replaces {short(saved['optimizers'])} and starts without state"
-        )
-        checkpoint["optimizer_states"] = [
-            optimizer.state_dict() for optimizer in trainer.optimizers
-        ]
+        change = f"{short(optimizers)} replaces {short(saved['optimizers'])}"
+        rank_zero_info(f"Optimizer: {change} and starts without state")
+        states = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        checkpoint["optimizer_states"] = states
     schedules = describe_schedules(trainer, planned_steps)
     if saved.get("schedules", schedules) == schedules:
         return False
     changes = difference(saved["schedules"], schedules)
-    rank_zero_info(
-        f"Schedule: {changes}. Its learning rate is the one of a run that had this from the start"
-    )
-    checkpoint["lr_schedulers"] = [
-        config.scheduler.state_dict() for config in trainer.lr_scheduler_configs
-    ]
+    effect = "Its learning rate is the one of a run that had this from the start"
+    rank_zero_info(f"Schedule: {changes}. {effect}")
+    states = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    checkpoint["lr_schedulers"] = states
     return True
 
 
@@ -114,7 +117,9 @@ def step_to_present(trainer: Trainer) -> None:
         scheduler = config.scheduler
         if config.reduce_on_plateau or not isinstance(scheduler, LRScheduler):
             continue
-        done = trainer.global_step if config.interval == "step" else trainer.current_epoch
+        done = trainer.current_epoch
+        if config.interval == "step":
+            done = trainer.global_step
         try:
             with warnings.catch_warnings():
                 # Hides "call optimizer.step() before", because the checkpoint's run has called it.

@@ -5,7 +5,7 @@ Read this when a setting is refused, or is missing in config.yaml.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -54,7 +54,9 @@ def is_random(text: str) -> bool:
 def without_login(match: re.Match[str]) -> str:
     """Return the replacement of a login in a URL: `git@` and other names stay, passwords and tokens are removed."""
     login = match["login"]
-    return "://" if ":" in login or is_random(login) else match[0]
+    if ":" in login or is_random(login):
+        return "://"
+    return match[0]
 
 
 def has_login(text: str) -> bool:
@@ -140,23 +142,27 @@ def option_texts(option: str, value: str) -> list[tuple[str, str]]:
     except yaml.YAMLError:
         parsed = value
     if option in ("-c", "--config"):
-        return flat_texts(parsed, "") if isinstance(parsed, dict) else []
+        if not isinstance(parsed, dict):
+            return []
+        return flat_texts(parsed, "")
     if isinstance(parsed, dict | list):
         return flat_texts(parsed, key)
+    if parsed is None or isinstance(parsed, bool):
+        return []
     # Numbers count as texts, because a password may consist of digits.
-    return [] if parsed is None or isinstance(parsed, bool) else [(key, value)]
+    return [(key, value)]
 
 
 def flat_texts(config: Any, key: str) -> list[tuple[str, str]]:
     """Return the texts in a configuration with their dotted keys, without `init_args`."""
+    if isinstance(config, str):
+        return [(key.replace(".init_args", "").strip("."), config)]
+    items: Iterable[tuple[Any, Any]] = []
     if isinstance(config, dict):
-        return [
-            text for name, value in config.items() for text in flat_texts(value, f"{key}.{name}")
-        ]
-    if isinstance(config, list):
-        return [
-            text
-            for number, value in enumerate(config)
-            for text in flat_texts(value, f"{key}.{number}")
-        ]
-    return [(key.replace(".init_args", "").strip("."), config)] if isinstance(config, str) else []
+        items = config.items()
+    elif isinstance(config, list):
+        items = enumerate(config)
+    texts = []
+    for name, value in items:
+        texts += flat_texts(value, f"{key}.{name}")
+    return texts

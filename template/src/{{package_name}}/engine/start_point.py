@@ -49,9 +49,10 @@ def choose_start(
     if continued:
         rank_zero_info(f"Config: {shown(continued / 'config.yaml')}")
     if wanted:
-        rank_zero_info(
-            f"Checkpoint: {shown(checkpoint) if checkpoint else 'none yet, it starts anew'}"
-        )
+        found = "none yet, it starts anew"
+        if checkpoint:
+            found = shown(checkpoint)
+        rank_zero_info(f"Checkpoint: {found}")
     # An evaluation belongs to the run of its checkpoint. A fit begins a new run, unless `--run` names one.
     if run is None or (subcommand == "fit" and not continued):
         run = logs / name / new_id()
@@ -62,9 +63,9 @@ def requested_checkpoint(subcommand: str, config: Namespace, continued: Path | N
     """Return the checkpoint that the command asks for: `best`, `last` or a path; None for fresh weights."""
     if config.ckpt_path:
         return str(config.ckpt_path)
-    if subcommand == "fit":
-        return "last" if continued else None
-    if config.allow_untrained:
+    if subcommand == "fit" and continued:
+        return "last"
+    if subcommand == "fit" or config.allow_untrained:
         return None
     return "best"
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..utils.project import UserError
 from .classes import arguments_of, find_class, takes_none
-from .configs import Given, described, place_of, plain_key
+from .configs import Given, after_place, described, place_of, plain_key
 
 MINIMUMS = {
     "seed_everything": 0,
@@ -53,31 +53,43 @@ def check_values(
 def told(key: str, what: str, values: Sequence[Given], value: Any = None) -> str:
     """Return a message about a key, after the place where the key was given."""
     here = place_of(key, values, value)
-    place = f"{here.place}: " if here and here.place else ""
-    return f"{place}{key} {what}"
+    message = f"{key} {what}"
+    if here is None:
+        return message
+    return after_place(here.place, message)
 
 
 def _problem(key: str, value: Any, cls: Any) -> str | None:
     """Return the requirement that a value does not meet; None if the value is fine."""
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if numeric and not math.isfinite(value):
-        return "a finite number" if _needs_finite(key, value, cls) else None
-    if numeric and value < MINIMUMS.get(key, value):
-        return f"at least {MINIMUMS[key]}"
-    if numeric and value > MAXIMUMS.get(key, value):
-        return f"at most {MAXIMUMS[key]}"
+    if numeric:
+        return _problem_of_number(key, value, cls)
     if key == "ckpt_path" and value == "":
         return "a file, best or last"
-    name = key.rpartition(".")[2]
-    argument = arguments_of(cls).get(name)
-    if (
-        value is None
-        and argument
-        and argument.default not in (None, argument.empty)
-        and not takes_none(cls, name)
-    ):
-        return f"a value, such as {described(argument.default)}"
+    if value is None:
+        return _problem_of_none(key.rpartition(".")[2], cls)
     return None
+
+
+def _problem_of_number(key: str, value: float, cls: Any) -> str | None:
+    if not math.isfinite(value):
+        if _needs_finite(key, value, cls):
+            return "a finite number"
+        return None
+    if value < MINIMUMS.get(key, value):
+        return f"at least {MINIMUMS[key]}"
+    if value > MAXIMUMS.get(key, value):
+        return f"at most {MAXIMUMS[key]}"
+    return None
+
+
+def _problem_of_none(name: str, cls: Any) -> str | None:
+    argument = arguments_of(cls).get(name)
+    if argument is None or argument.default in (None, argument.empty):
+        return None
+    if takes_none(cls, name):
+        return None
+    return f"a value, such as {described(argument.default)}"
 
 
 def _needs_finite(key: str, value: float, cls: Any) -> bool:
@@ -119,7 +131,7 @@ def check_types(cls: Any, init_args: dict[str, Any], key: str, known: Collection
         if value is None and parameter.default is parameter.empty and not is_given:
             raise UserError(f"{key}.{name} is missing: {cls.__name__} has no default for it")
         if isinstance(value, dict) and "class_path" in value:
-            what = f"argument {name} of {cls.__name__} has no type, so that {value['class_path']} is not built"
-            raise UserError(
-                f"{key}: {what}. Write its type in the class, such as {name}: nn.Module"
-            )
+            problem = f"argument {name} of {cls.__name__} has no type"
+            effect = f"so that {value['class_path']} is not built"
+            advice = f"Write its type in the class, such as {name}: nn.Module"
+            raise UserError(f"{key}: {problem}, {effect}. {advice}")

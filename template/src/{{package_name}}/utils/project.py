@@ -67,9 +67,9 @@ def mask(text: str, by: str = "***", code: bool = False) -> str:
     for name, value in os.environ.items():
         if re.fullmatch(rf"(\w+_)?({SECRET})", name, re.I) and len(value) > 5:
             text = text.replace(value, by)
-    value = (
-        r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*""" if code else r"""(?!null\b|-)[^\s,}'"\\]+"""
-    )
+    value = r"""(?!null\b|-)[^\s,}'"\\]+"""
+    if code:
+        value = r"""[^\s,}'"\\()\[\]]*\d[^\s,}'"\\()\[\]]*"""
     value = rf"""([\\'"]*(?:[ \t]*[:=][ \t]*|[ \t]+))(?:(\\?['"])[^'"\n]*\3|{value})"""
     text = re.sub(rf"(?i)(?<![a-z])({SECRET})(?!{PLAIN}){value}", rf"\1\2\3{by}\3", text)
     return re.sub(r"://[^/\s@'\"]+@", f"://{by}@" if by else "://", text)
