@@ -28,17 +28,17 @@ def test_help_lists_the_sub_commands(project: Path) -> None:
         (
             "--data.help=my_project.data_modules.digits.DigitsDataModule",
             "--data.val_size",
-            "a tenth of it if 0",
+            "a tenth if 0",
         ),
         (
             "--data.help=my_project.data_modules.in_memory.InMemoryDataModule",
             "--data.split_seed",
-            "Seed of",
+            "Seed that chooses",
         ),
         (
             "--model.help=my_project.modules.classification.ClassificationModule",
             "--model.compile",
-            "to compile the",
+            "Compile the",
         ),
         (
             "--trainer.logger.help=CSVLogger",

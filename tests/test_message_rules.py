@@ -22,6 +22,7 @@ def test_the_whole_configuration_of_fit_is_taken_by_test(
     assert "test_after_fit" not in succeed(driven_project, "test", "--help")
 
 
+MLP = "fit D --model.net=my_project.models.mlp.MLP --model.net.hidden_sizes"
 PROVOKED = {
     "Option 'optimizr' is not accepted": "fit D --model.optimizr=SGD",
     "Subcommand 'fit' does not accept option 'trainer.max_epoch'": 'fit D -c={"zzz":1}',
@@ -45,6 +46,8 @@ PROVOKED = {
     "argument subcommand: invalid choice: 'fitt' (choose from 'fit', 'test')": "fitt",
     'expected "subcommand" to be one of {fit,test}, but it was not provided.': "",
     "Not a valid subclass of Callback": "fit D --trainer.callbacks=[1]",
+    "Not of type PositiveInt: 0 does not conform to restriction v>0": f"{MLP}=[0]",
+    "Not of type PositiveInt: invalid literal for int() with base 10: 'x'": f"{MLP}=[x]",
     "Expected a <class 'int'>": "fit D --trainer.max_epochs=x",
 }
 

@@ -28,17 +28,17 @@ class CSVTableDataModule(InMemoryDataModule):
     target's values, sorted: label 0 is the first. A text that no training row has is encoded as zeros.
 
     Args:
-        target: Column to predict. For regression there may be several.
+        target: Column to predict; for regression also a list of columns.
         task: `classification` or `regression`.
-        file: The table, relative to the working directory. If None, it is `data/table.csv` in the project's root.
-        features: Columns to predict it from. If None, they are all others.
-        test_file: A table with the same columns to test on. If None, `test_size` of the rows are held out for that.
-        test_size: Number of rows, or a share of them if it is below 1.
-        val_size: Number, or share, of the other rows, which are held out for validation.
-        split_seed: Seed of the choice of these rows.
-        fold: Hold out one of several parts for validation instead: 2/5 is the second of five.
+        file: The table, relative to the working directory; the project's `data/table.csv` if None.
+        features: Columns to predict from; all others if None.
+        test_file: Table with the same columns to test on; `test_size` rows if None.
+        test_size: Number of rows for testing, or a share below 1.
+        val_size: Number, or share, of the other rows for validation.
+        split_seed: Seed that chooses the held-out rows.
+        fold: Hold out a part for validation instead: 2/5 is the second of five.
         batch_size: Rows per batch and process.
-        on_device: Whether to keep all rows on the device that trains.
+        on_device: Keep all rows on the training device.
         predict: A table to predict with `predict`. It needs the features' columns alone.
         run: Directory of the run that predicts it. The command line fills it in.
         strict: Whether to end at a row that cannot be predicted, instead of leaving its predictions empty.

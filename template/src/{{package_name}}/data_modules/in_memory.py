@@ -147,10 +147,10 @@ class InMemoryDataModule(LightningDataModule):
     Args:
         batch_size: Samples per batch and process.
         num_workers: Worker processes per loader; 0 is fastest for data in memory.
-        val_size: Samples of the training set that are held out for validation; a tenth of it if 0.
-        split_seed: Seed of the choice of these samples.
-        on_device: Whether to keep all data on the device that trains; only without workers.
-        fold: Hold out one of several parts instead: 2/5 is the second of five, which together are all samples.
+        val_size: Training samples held out for validation; a tenth if 0.
+        split_seed: Seed that chooses the held-out samples.
+        on_device: Keep all data on the training device; needs num_workers 0.
+        fold: Hold out a part instead: 2/5 is the second of five parts.
         predict: New data for `predict` instead of the test set: a folder of pictures, or a picture.
         run: Directory of the run that predicts new data. The command line fills it in.
         strict: Whether to end at a picture that cannot be read, instead of leaving its predictions empty.
@@ -379,8 +379,8 @@ class DownloadedDataModule(InMemoryDataModule):
     """Reads files from the folder `name` of the data folder, to which missing ones are downloaded.
 
     Args:
-        data_dir: The data folder, relative to the working directory; `data` in the project's root if None.
-        mirrors: Base URLs to download from, tried in this order; those of the class if None.
+        data_dir: The data folder, relative to the working directory; the project's `data` if None.
+        mirrors: Base URLs to download from, in this order; the class's own if None.
         kwargs: The arguments of InMemoryDataModule.
     """
 

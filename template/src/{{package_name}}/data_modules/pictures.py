@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..engine.new_pictures import NewPictures, PictureError, pictures_at
 from ..engine.picture_files import files_in, read_pixels
+from ..utils.limits import PositiveInt
 from ..utils.project import UserError, shown
 from .augment import mirror, shift
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
@@ -77,11 +78,11 @@ class PictureDataModule(InMemoryDataModule):
     A subclass sets `num_classes` and `has_val`, and implements `part`. Transparent parts become white.
 
     Args:
-        image_size: Height and width, in pixels, to which the largest square in a picture's middle is resized.
-        grey: Whether the images are grey, of shape (1, H, W), instead of RGB, (3, H, W).
-        max_shift: In training, shift each image by up to so many pixels in both directions.
-        flip: Whether to mirror half of the images in training.
-        num_workers: Worker processes per loader. If None, there is one less than there are cores, and 8 at most.
+        image_size: Height and width in pixels; the largest central square is resized.
+        grey: Load grey images of shape (1, H, W) instead of RGB.
+        max_shift: Largest random shift in training, in pixels.
+        flip: Mirror half of the images in training.
+        num_workers: Worker processes per loader. If None, one less than the cores, at most 8.
     """
 
     # roughly those of photographs
@@ -91,7 +92,7 @@ class PictureDataModule(InMemoryDataModule):
 
     def __init__(
         self,
-        image_size: int = 64,
+        image_size: PositiveInt = 64,
         grey: bool = False,
         max_shift: int = 0,
         flip: bool = False,

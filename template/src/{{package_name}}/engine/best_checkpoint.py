@@ -16,8 +16,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, by the monitored metric, and `last.ckpt`, beside any ModelCheckpoint of your own.
 
     Args:
-        monitor: Metric that says which checkpoint is best; null for `last.ckpt` alone. ReduceLROnPlateau follows it.
-        mode: `max` if more of it is better, else `min`.
+        monitor: Metric that decides which checkpoint is best; null keeps `last.ckpt` alone.
+        mode: Whether a larger (`max`) or a smaller (`min`) value is better.
     """
 
     def __init__(

@@ -185,16 +185,25 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that all sub-commands share, and link arguments of the model to their sources."""
         parser.add_argument(
-            "--name", type=str | None, help="The run's name: it goes to logs/<name>/<run id>."
+            "--name",
+            type=str | None,
+            help="Name of the run, which is saved in logs/<name>/<run id>.",
         )
         parser.add_argument(
-            "--run", type=str | None, help="Take config and checkpoint of <directory|id|name|last>."
+            "--run",
+            type=str | None,
+            help="Use config and checkpoint of the run <directory|id|name|last>.",
         )
         precisions = Literal["highest", "high", "medium"]
         parser.add_argument(
-            "--matmul_precision", type=precisions, default="highest", help="TF32 on a GPU: high."
+            "--matmul_precision",
+            type=precisions,
+            default="highest",
+            help="Precision of float32 products; high uses TF32 on a GPU.",
         )
-        parser.add_argument("--ignore_warnings", type=bool, default=False, help="Show no warnings.")
+        parser.add_argument(
+            "--ignore_warnings", type=bool, default=False, help="Hide all warnings."
+        )
         parser.add_class_arguments(BestCheckpoint, "checkpoint")
         parser.link_arguments("checkpoint.monitor", "model.init_args.monitor", name_of_metric)
         parser.link_arguments("checkpoint.mode", "model.init_args.mode")

@@ -220,6 +220,20 @@ def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
     return mistake.key, problem
 
 
+def out_of_limits(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
+    limits = match["limits"].replace("v", "")  # v>=0 and v<=1
+    return mistake.key, f"is {described(mistake.value)}, but must be {limits}"
+
+
+def no_number(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
+    wanted = "a number"
+    if match["type"].endswith("Int"):
+        wanted = "a whole number"
+    return mistake.key, f"is {described(mistake.value)}, but must be {wanted}"
+
+
 def no_sub_command(
     match: re.Match[str], mistake: Mistake, options: Sequence[str]
 ) -> tuple[str, str]:
@@ -348,6 +362,16 @@ RULES = [
         "Not a valid subclass of Callback",
         re.compile("Not a valid subclass of (?P<type>.*)"),
         wrong_type,
+    ),
+    Rule(
+        "Not of type PositiveInt: 0 does not conform to restriction v>0",
+        re.compile(r"Not of type \w+: .* does not conform to restriction (?P<limits>.+)"),
+        out_of_limits,
+    ),
+    Rule(
+        "Not of type PositiveInt: invalid literal for int() with base 10: 'x'",
+        re.compile(r"Not of type (?P<type>\w+): "),
+        no_number,
     ),
     Rule("Expected a <class 'int'>", re.compile("Expected (?:an? )?(?P<type>.+)"), wrong_type),
 ]

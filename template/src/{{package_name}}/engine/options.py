@@ -20,13 +20,21 @@ class Option(NamedTuple):
 
 
 ONLY_FIT = {
-    "init_from": Option(str | None, None, "Start from weights of <file|directory|id|name|last>."),
-    "init_include": Option(str | list[str] | None, None, "Take weights of these names only."),
-    "init_rename": Option(dict[str, str] | None, None, "Rename beginnings: '{old: new}'."),
-    "test_after_fit": Option(bool, False, "Test the best checkpoint then."),
-    "git_commit_before_fit": Option(bool, False, "Commit all first."),
+    "init_from": Option(
+        str | None, None, "Start a new run from these weights: <file|directory|id|name|last>."
+    ),
+    "init_include": Option(
+        str | list[str] | None, None, "Take only weights whose names begin with these."
+    ),
+    "init_rename": Option(
+        dict[str, str] | None, None, "Rename beginnings of the weights' names: '{old: new}'."
+    ),
+    "test_after_fit": Option(bool, False, "Test the best checkpoint after training."),
+    "git_commit_before_fit": Option(bool, False, "Commit all changes before training."),
 }
-NOT_FIT = {"allow_untrained": Option(bool, False, "Take random weights, untrained.")}
+NOT_FIT = {
+    "allow_untrained": Option(bool, False, "Evaluate random weights instead of a checkpoint.")
+}
 
 
 def add_options(parser: Any, verb: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..utils.limits import PositiveInt
 from ..utils.project import UserError
 
 
@@ -24,11 +25,13 @@ class Autoencoder(nn.Module):
 
     Args:
         input_shape: Shape (C, H, W) of an image, of any height and width.
-        latent_dim: Numbers that an image is squeezed into.
-        width: Channels after the first convolution; after the second one there are twice as many.
+        latent_dim: How many numbers describe an image.
+        width: Channels after the first convolution; the second one doubles them.
     """
 
-    def __init__(self, input_shape: Sequence[int], latent_dim: int = 32, width: int = 16) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], latent_dim: PositiveInt = 32, width: PositiveInt = 16
+    ) -> None:
         if len(input_shape) != 3:
             raise UserError(
                 f"Autoencoder takes images of shape (C, H, W), not data of shape {tuple(input_shape)}"

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from ..utils.limits import PositiveInt, Probability
+
 
 class MLP(nn.Sequential):
     """Multilayer perceptron: linear layers with ReLU and dropout between them.
@@ -14,8 +16,8 @@ class MLP(nn.Sequential):
 
     Args:
         num_outputs: Number of classes, or of numbers to predict.
-        input_shape: Shape of one sample: (features,) of a table's row, (C, H, W) of an image.
-        hidden_sizes: Width of each hidden layer; with none, the model is linear.
+        input_shape: Shape of one sample: (features,) of a table, (C, H, W) of an image.
+        hidden_sizes: Width of each hidden layer; an empty list makes the model linear.
         dropout: Probability that a hidden unit is dropped in training.
     """
 
@@ -23,8 +25,8 @@ class MLP(nn.Sequential):
         self,
         num_outputs: int,
         input_shape: Sequence[int],
-        hidden_sizes: Sequence[int] = (256, 128),
-        dropout: float = 0,
+        hidden_sizes: Sequence[PositiveInt] = (256, 128),
+        dropout: Probability = 0,
     ) -> None:
         sizes = [math.prod(input_shape), *hidden_sizes]
         layers: list[nn.Module] = [nn.Flatten()]

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..utils.limits import PositiveInt
 from ..utils.project import UserError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}  # in each of the four stages
@@ -59,8 +60,8 @@ class ResNet(nn.Sequential):
     Args:
         num_classes: Number of classes.
         input_shape: Shape (C, H, W) of an image, of any height and width.
-        depth: 18 or 34 layers, of basic blocks, or 50, of bottlenecks.
-        width: Channels of the first stage; each of the three that follow doubles them and halves height and width.
+        depth: 18 or 34 layers of basic blocks, or 50 layers of bottlenecks.
+        width: Channels of the first stage; each later stage doubles them.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ResNet(nn.Sequential):
         num_classes: int,
         input_shape: Sequence[int],
         depth: Literal[18, 34, 50] = 18,
-        width: int = 64,
+        width: PositiveInt = 64,
     ) -> None:
         if len(input_shape) != 3:
             raise UserError(

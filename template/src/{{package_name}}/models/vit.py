@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..utils.limits import PositiveInt, Probability
 from ..utils.project import UserError
 
 
@@ -17,22 +18,22 @@ class ViT(nn.Module):
     Args:
         num_classes: Number of classes.
         input_shape: Shape (C, H, W) of an image; height and width are multiples of `patch_size`.
-        patch_size: Height and width of the patches that become tokens, in pixels.
-        dim: Size of a token, a multiple of `heads`; the MLPs are four times as wide.
+        patch_size: Height and width of a patch in pixels. Each patch becomes a token.
+        dim: Size of a token, a multiple of `heads`.
         depth: Number of transformer layers.
         heads: Attention heads per layer.
-        dropout: Probability of dropout in training, in every layer.
+        dropout: Probability of dropout in every layer.
     """
 
     def __init__(
         self,
         num_classes: int,
         input_shape: Sequence[int],
-        patch_size: int = 4,
-        dim: int = 64,
-        depth: int = 6,
-        heads: int = 4,
-        dropout: float = 0.0,
+        patch_size: PositiveInt = 4,
+        dim: PositiveInt = 64,
+        depth: PositiveInt = 6,
+        heads: PositiveInt = 4,
+        dropout: Probability = 0.0,
     ) -> None:
         if len(input_shape) != 3 or any(side % patch_size for side in input_shape[1:]):
             shape = tuple(input_shape)

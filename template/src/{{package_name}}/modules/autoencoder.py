@@ -21,14 +21,13 @@ class AutoencoderModule(LightningModule):
     the units of the inputs, squared: those of normalised images, if the data module normalises them.
 
     Args:
-        net: Builds the network from input_shape. It gives reconstructions, of the shape of the inputs, and latents,
-            of shape (N, latent_dim).
-        input_shape: Shape of one sample, (C, H, W) of an image. The command line takes it from the data module.
-        optimizer: Builds the optimizer from the parameters; AdamW with its defaults if None.
-        lr_scheduler: Builds the learning rate scheduler from the optimizer; a constant learning rate if None.
-        monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
-        mode: `max` if more of that metric is better, else `min`. The command line takes it from `checkpoint.mode`.
-        compile: Whether to compile the network with `torch.compile`.
+        net: Builds the network from input_shape; it returns reconstructions and latents (N, latent_dim).
+        input_shape: Shape of one sample, such as (C, H, W); from the data module.
+        optimizer: Builds the optimizer from the parameters; AdamW if None.
+        lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
+        mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
+        compile: Compile the network with `torch.compile`.
     """
 
     def __init__(

@@ -21,14 +21,14 @@ class ClassificationModule(LightningModule):
     A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,).
 
     Args:
-        net: Builds the network, which gives logits of shape (N, num_classes), from num_classes and input_shape.
-        num_classes: Number of classes. The command line takes it from the data module.
-        input_shape: Shape of one sample, (C, H, W) of an image. The command line takes it from the data module.
-        optimizer: Builds the optimizer from the parameters; AdamW with its defaults if None.
-        lr_scheduler: Builds the learning rate scheduler from the optimizer; a constant learning rate if None.
-        monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
-        mode: `max` if more of that metric is better, else `min`. The command line takes it from `checkpoint.mode`.
-        compile: Whether to compile the network with `torch.compile`.
+        net: Builds the network from num_classes and input_shape; it returns logits (N, num_classes).
+        num_classes: Number of classes; from the data module.
+        input_shape: Shape of one sample, such as (C, H, W); from the data module.
+        optimizer: Builds the optimizer from the parameters; AdamW if None.
+        lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
+        mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
+        compile: Compile the network with `torch.compile`.
 
     Raises:
         UserError: num_classes or input_shape is None, because the data module does not have it.

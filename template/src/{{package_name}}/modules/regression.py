@@ -24,14 +24,14 @@ class RegressionModule(LightningModule):
     standard deviation 1 if the data module has `target_mean` and `target_std`, lists of num_outputs numbers.
 
     Args:
-        net: Builds the network, which gives numbers of shape (N, num_outputs), from num_outputs and input_shape.
-        num_outputs: How many numbers to predict. The command line takes it from the data module.
-        input_shape: Shape of one sample, (C, H, W) of an image. The command line takes it from the data module.
-        optimizer: Builds the optimizer from the parameters; AdamW with its defaults if None.
-        lr_scheduler: Builds the learning rate scheduler from the optimizer; a constant learning rate if None.
-        monitor: Metric that ReduceLROnPlateau follows. The command line takes it from `checkpoint.monitor`.
-        mode: `max` if more of that metric is better, else `min`. The command line takes it from `checkpoint.mode`.
-        compile: Whether to compile the network with `torch.compile`.
+        net: Builds the network from num_outputs and input_shape; it returns (N, num_outputs).
+        num_outputs: How many numbers to predict; from the data module.
+        input_shape: Shape of one sample, such as (C, H, W); from the data module.
+        optimizer: Builds the optimizer from the parameters; AdamW if None.
+        lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
+        mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
+        compile: Compile the network with `torch.compile`.
     """
 
     target_mean: Tensor

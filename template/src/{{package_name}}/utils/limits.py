@@ -1,0 +1,12 @@
+"""Numbers with limits, as types of arguments. The command line refuses other values in one line."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for type checkers, they are plain numbers
+    PositiveInt = int
+    Probability = float
+else:
+    from jsonargparse.typing import ClosedUnitInterval as Probability
+    from jsonargparse.typing import PositiveInt
+
+__all__ = ["PositiveInt", "Probability"]
