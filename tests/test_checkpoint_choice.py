@@ -56,7 +56,11 @@ def test_a_checkpoint_that_was_moved_is_tested_in_a_directory_of_its_own(
 ) -> None:
     shutil.copy(best(exp1), fitted / "moved.ckpt")
     go(fitted, "test --name moved --ckpt_path moved.ckpt")
-    assert record(only(fitted / "logs" / "moved"))["metrics"].keys() == {"test/acc", "test/loss"}
+    assert record(only(fitted / "logs" / "moved"))["metrics"].keys() == {
+        "test/acc",
+        "test/f1",
+        "test/loss",
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,11 +1,14 @@
 """Labels: masks, several classes at once and real numbers, weights of rare classes, and metrics of each class."""
 
 import csv
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from helpers.commands import succeed
+import torch
+from helpers.commands import fail, succeed
 from helpers.template import Render
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
@@ -165,3 +168,180 @@ def test_a_regression_learns_real_numbers_of_images(project: Path) -> None:
     data = "--data=my_project.data_modules.own.Brightness"
     rows = fit(project, "brightness", *config, data, "--trainer.max_epochs=10")
     assert last(rows, "val/r2") > 0.9
+
+
+# Class numbers of which one is rare, and such data without `class_counts`
+RARE = """
+import torch
+from lightning.pytorch import LightningDataModule
+
+from .digits import DigitsDataModule
+from .in_memory import ImageTensors
+
+
+class Rare(DigitsDataModule):
+    def load(self, train):
+        data = super().load(train)
+        kept = (data.tensors[1] != 7) | (torch.arange(len(data)) % 10 == 0)
+        return data.subset(kept.nonzero()[:, 0])
+
+
+class Silent(LightningDataModule):
+    num_classes, input_shape = 10, (1, 28, 28)
+
+    def __init__(self):
+        super().__init__()
+        self.data = Rare()
+
+    def setup(self, stage):
+        self.data.setup(stage)
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(
+            self.data.train_set, batch_size=64, collate_fn=lambda batch: (batch[0] / 255, batch[1])
+        )
+
+    def val_dataloader(self):
+        return torch.utils.data.DataLoader(
+            self.data.val_set, batch_size=64, collate_fn=lambda batch: (batch[0] / 255, batch[1])
+        )
+
+
+class Telling(Silent):
+    def class_counts(self):
+        return self.data.class_counts()
+
+
+class Short(Silent):
+    def class_counts(self):
+        return [5, 6, 7]
+"""
+STOP = """
+from lightning.pytorch import Callback
+
+
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        trainer.should_stop = trainer.global_step == 30
+"""
+SIMPLENET = ("-c", "configs/model/simplenet.yaml")
+BALANCED = "--model.class_weights=balanced"
+
+
+@pytest.fixture(scope="module")
+def rare(project: Path) -> Path:
+    """The project, with digits of which few are sevens."""
+    package = project / "src" / "my_project"
+    (package / "data_modules" / "rare.py").write_text(RARE)
+    (package / "callbacks" / "stop.py").write_text(STOP)
+    return project
+
+
+def source(name: str) -> str:
+    return f"--data=my_project.data_modules.rare.{name}"
+
+
+def weights(project: Path, name: str) -> dict[str, torch.Tensor]:
+    path = only(project / "logs" / name) / "checkpoints" / "last.ckpt"
+    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return found
+
+
+def test_weights_and_smoothing_are_in_the_training_loss_alone(rare: Path) -> None:
+    code = """
+import torch
+from torch.nn.functional import cross_entropy
+from my_project.data_modules.rare import Rare
+from my_project.modules.classification import ClassificationModule
+from my_project.utils.class_weights import balanced_weights
+
+data = Rare()
+data.setup("fit")
+counts = data.train_set.tensors[1].bincount().double()
+assert data.class_counts() == counts.tolist() and counts[7] < 20 < counts[6]
+weights = balanced_weights(data, 10)
+torch.testing.assert_close(weights.double(), (1 / counts) / (1 / counts).mean())
+
+torch.manual_seed(0)
+logits, labels = torch.randn(40, 3), torch.randint(3, (40,))
+net = lambda num_classes, input_shape: torch.nn.Identity()
+module = ClassificationModule(net, 3, (3,), class_weights=[1, 2.5, 4], label_smoothing=0.2)
+weighted = cross_entropy(logits, labels, torch.tensor([1, 2.5, 4]), label_smoothing=0.2)
+assert torch.equal(module.train().loss(logits, labels), weighted)
+assert torch.equal(module.eval().loss(logits, labels), cross_entropy(logits, labels))
+assert not [name for name in module.state_dict() if "class_weights" in name]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=rare / "src", check=True)
+
+
+def test_a_training_with_balanced_classes_resumes_like_an_uninterrupted_one(rare: Path) -> None:
+    options = (*SIMPLENET, source("Rare"), BALANCED, "--trainer.max_epochs=2")
+    fit(rare, "whole", *options)
+    fit(rare, "plain", *options[:-2], options[-1])
+    fit(rare, "part", *options, "--trainer.callbacks+=my_project.callbacks.stop.Stop")
+    succeed(rare, "fit", *QUIET, "--run=part", "--trainer.callbacks=null")
+    expected = weights(rare, "whole")
+    found = weights(rare, "part")
+    assert found.keys() == expected.keys() == weights(rare, "plain").keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert any(
+        not torch.equal(value, expected[name]) for name, value in weights(rare, "plain").items()
+    )
+    # A checkpoint of other weights of the classes can be evaluated and trained on.
+    succeed(rare, "test", *QUIET, "--run=plain", BALANCED)
+    more = ("--trainer.max_epochs=3", "--model.lr_scheduler=null", BALANCED)
+    succeed(rare, "fit", *QUIET, "--run=plain", *more)
+
+
+def test_other_data_say_how_many_samples_a_class_has(rare: Path) -> None:
+    options = (*SIMPLENET, *QUIET, BALANCED, "--trainer.max_epochs=1")
+    succeed(rare, "fit", *options, source("Telling"))
+    message = fail(rare, "fit", *options, source("Silent"))
+    assert message.startswith("class_weights is balanced, but Silent has no class_counts(): write")
+    message = fail(rare, "fit", *options, source("Short"))
+    assert message.startswith(
+        "class_weights is balanced, but Short.class_counts() is [5, 6, 7]: it must have"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("class_weights=[1,2]", "class_weights has 2 numbers, but there are 10 classes: give"),
+        (f"class_weights={[1] * 9 + [-1]}", "class_weights has -1.0 for class 9, but must have"),
+        (f"class_weights={[0] * 10}", "class_weights has 0.0 for class 0, but must have positive"),
+        ("class_weights=blanced", "model.class_weights is blanced, but must be 'balanced' or a"),
+        ("label_smoothing=2", "model.label_smoothing is 2, but must be >=0 and <=1"),
+    ],
+)
+def test_wrong_weights_are_refused(rare: Path, option: str, expected: str) -> None:
+    message = fail(rare, "fit", *SIMPLENET, *QUIET, source("Rare"), f"--model.{option}")
+    assert message.startswith(expected)
+
+
+def test_macro_f1_is_that_of_torchmetrics_and_decides_which_checkpoint_is_best(rare: Path) -> None:
+    code = """
+import torch
+from torchmetrics.classification import MulticlassF1Score
+from my_project.utils.macro_f1 import MacroF1
+
+torch.manual_seed(0)
+for shape in ((50,), (5, 4, 6)):
+    mine, theirs = MacroF1(7), MulticlassF1Score(7, average="macro", ignore_index=-100)
+    for _ in range(3):
+        logits = torch.randn(shape[0], 7, *shape[1:])
+        logits[:, 5:] -= 9  # never predicted; 5 is among the labels, and 6 is not
+        labels = torch.randint(6, shape)
+        labels[:2] = -100  # which the loss ignores
+        mine.update(logits, labels)
+        theirs.update(logits, labels)
+    torch.testing.assert_close(mine.compute(), theirs.compute())
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=rare / "src", check=True)
+    options = (*SIMPLENET, source("Rare"), "--trainer.max_epochs=3", "--checkpoint.monitor=val/f1")
+    rows = fit(rare, "f1", *options)
+    values = [float(row["val/f1"]) for row in rows if row["val/f1"]]
+    path = only(rare / "logs" / "f1") / "checkpoints" / "best.ckpt"
+    best = torch.load(path, weights_only=True)
+    assert values[best["epoch"]] == max(values)
+    assert "test/f1" in succeed(rare, "test", *QUIET, "--run=f1")

@@ -53,8 +53,8 @@ def test_without_a_metric_there_is_the_last_checkpoint_alone(project: Path) -> N
 @pytest.mark.parametrize(
     ("options", "logged"),
     [
-        ((), "train/acc, val/acc, val/loss"),
-        (("--trainer.val_check_interval=2",), "val/acc, val/loss"),
+        ((), "train/acc, val/acc, val/f1, val/loss"),
+        (("--trainer.val_check_interval=2",), "val/acc, val/f1, val/loss"),
     ],
 )
 def test_a_metric_that_nothing_logs_costs_no_training(
@@ -105,7 +105,7 @@ def test_a_misspelt_metric_is_refused_before_the_first_epoch(
 ) -> None:
     message = fail(project, "fit", *DIGITS, *QUICK, *options, "--name=early")
     assert message.startswith(
-        f"{follower} is val/los, but validation logs val/acc, val/loss: did you mean val/loss?"
+        f"{follower} is val/los, but validation logs val/acc, val/f1, val/loss: did you mean val/loss?"
     )
     assert not list(project.glob("logs/early/*/metrics.csv")), "no step was trained"
 

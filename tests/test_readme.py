@@ -111,24 +111,23 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     (command,) = (block for block in blocks(readme, "bash") if "NoiseDataModule" in block)
     succeed(project, *command.split()[2:], *SHORT)
 
-    smooth = re.search(r"`(--model \S+SmoothModule)`", readme)
-    assert smooth is not None
-    printed = succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split(), "--print_config")
-    assert "SmoothModule" in printed and "OneCycleLR" in printed, (
+    focal = re.search(r"`(--model \S+FocalModule)`", readme)
+    assert focal is not None
+    printed = succeed(project, "fit", *DIGITS, *SHORT, *focal[1].split(), "--print_config")
+    assert "FocalModule" in printed and "OneCycleLR" in printed, (
         "the new class keeps what the config has set"
     )
-    succeed(project, "fit", *DIGITS, *SHORT, *smooth[1].split())
+    succeed(project, "fit", *DIGITS, *SHORT, *focal[1].split())
 
-    create, update, log = re.findall(r"`(self\.[^`]*val_f1[^`]*)`", readme)
+    create, update, log = re.findall(r"`(self\.[^`]*val_top3[^`]*)`", readme)
     path = project / "src" / "my_project" / "modules" / "classification.py"
     text = path.read_text().replace(
-        "import MulticlassAccuracy", "import MulticlassAccuracy, MulticlassF1Score"
+        "        self.val_loss = ", f"        {create}\n        self.val_loss = "
     )
-    text = text.replace("        self.val_loss = ", f"        {create}\n        self.val_loss = ")
     text = re.sub(r"( +self\.val_acc\.update.*\n)", rf"\1        {update}\n", text)
     text = re.sub(r"(def on_validation_epoch_end.*\n)", rf"\1        {log}\n", text)
     path.write_text(text)
-    monitor = re.search(r"`(--checkpoint\.monitor val/f1)`", readme)
+    monitor = re.search(r"`(--checkpoint\.monitor val/top3)`", readme)
     assert monitor is not None
     succeed(project, "fit", *DIGITS, *SHORT, *monitor[1].split(), "--test_after_fit=true")
 

@@ -136,7 +136,7 @@ def test_the_results_of_something_else_do_not_replace_those_of_the_run(project: 
     assert record["metrics"] == own["metrics"]
     tested, validated, predicted = record["commands"][-3:]
     assert (tested["checkpoint"], tested["changes"]) == ("checkpoints/last.ckpt", {})
-    assert tested["metrics"].keys() == {"test/acc", "test/loss"}
+    assert tested["metrics"].keys() == {"test/acc", "test/f1", "test/loss"}
     assert validated["checkpoint"] == "checkpoints/best.ckpt"
     assert validated["changes"] == {"data.split_seed": 3}
     assert validated["metrics"]["val/loss"] != own["metrics"]["val/loss"]

@@ -52,7 +52,7 @@ def test_run_json_says_what_happened_and_what_it_came_from(noisy_project: Path) 
 
     succeed(noisy_project, "test", "--run=said", *QUIET)
     after = record(directory)
-    assert after["metrics"].keys() == {*said["metrics"], "test/acc", "test/loss"}
+    assert after["metrics"].keys() == {*said["metrics"], "test/acc", "test/f1", "test/loss"}
     assert {**after, "metrics": 0, "commands": 0} == {**said, "metrics": 0, "commands": 0}
 
 

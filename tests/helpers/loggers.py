@@ -32,10 +32,10 @@ EPOCH = ("--trainer.limit_train_batches=12", *QUIET)  # logged at step 9, and at
 SHORT = ("--trainer.max_epochs=1", *EPOCH)
 
 
-TESTED = ("test/acc", "test/loss")
+TESTED = ("test/acc", "test/f1", "test/loss")
 
 
-NAMES = {"train/loss", "train/acc", "val/loss", "val/acc"}
+NAMES = {"train/loss", "train/acc", "val/loss", "val/acc", "val/f1"}
 
 
 CLASSES = {

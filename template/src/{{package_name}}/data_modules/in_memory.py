@@ -227,6 +227,21 @@ class InMemoryDataModule(LightningDataModule):
             return self._evaluation_loader(self.new_samples(self.predict))
         return self.test_dataloader()
 
+    def class_counts(self) -> list[int]:
+        """Return the number of training samples of each class (of pixels, if labels are masks).
+
+        `class_weights: balanced` of ClassificationModule follows it. It needs a `train_set` whose labels are class
+        numbers; override it for another one.
+        """
+        labels = labels_of(self.train_set)
+        if labels is None or labels.is_floating_point():
+            raise UserError(
+                f"the training labels of {type(self).__name__} are no class numbers: write its class_counts()"
+            )
+        known = labels[labels >= 0]  # without those that the loss ignores
+        counts: list[int] = known.bincount(minlength=self.num_classes).tolist()
+        return counts
+
     def learned(self) -> dict[str, Any]:
         """Return what new data need of the training data, as plain values. A subclass reads it with `read_learned`."""
         return {}
@@ -360,6 +375,12 @@ def check_images(module: InMemoryDataModule, data: Any) -> None:
             f"{name}.load returns images from 0 to 1, but must return them from 0 to 255, as uint8: "
             "a batch is divided by 255 on the device"
         )
+
+
+def labels_of(data: Any) -> Tensor | None:
+    """Return the labels of a dataset; None if it is not made of images and labels."""
+    tensors: Sequence[Tensor] = getattr(data, "tensors", ())
+    return tensors[1] if len(tensors) > 1 else None
 
 
 def check_processes(data: Any, processes: int) -> None:

@@ -1,6 +1,7 @@
-"""Classification: loss, accuracy, predictions and the optimizer, for any network that gives logits."""
+"""Classification: loss, metrics, predictions and the optimizer, for any network that gives logits."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +13,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..utils import optim
+from ..utils.class_weights import balanced_weights, given_weights
+from ..utils.limits import Probability
+from ..utils.macro_f1 import MacroF1
 from ..utils.project import UserError
 
 
@@ -29,10 +33,16 @@ class ClassificationModule(LightningModule):
         monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
         mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
         compile: Compile the network with `torch.compile`.
+        class_weights: Weights of the classes in the training loss: a list, or `balanced`, which
+            gives a rare class as much weight as a frequent one; see utils/class_weights.py.
+        label_smoothing: Share of each label, 0 to 1, spread over all classes in training.
 
     Raises:
-        UserError: num_classes or input_shape is None, because the data module does not have it.
+        UserError: num_classes or input_shape is None, because the data module does not have it;
+            or class_weights has no positive number for each class.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -44,6 +54,8 @@ class ClassificationModule(LightningModule):
         monitor: str = "val/acc",
         mode: str = "max",
         compile: bool = False,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        label_smoothing: Probability = 0.0,
     ) -> None:
         super().__init__()
         if num_classes is None or input_shape is None:
@@ -59,13 +71,28 @@ class ClassificationModule(LightningModule):
         self.lr_scheduler = lr_scheduler
         self.monitor = monitor
         self.mode = mode
+        self.num_classes = num_classes
+        self.balances_classes = class_weights == "balanced"
+        weights = given_weights(class_weights, num_classes)
+        # Not persistent: checkpoints have no weights of classes, and load with any.
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.label_smoothing = label_smoothing
 
         # The metrics' own checks of values are off, because they would wait for the GPU in every step.
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.val_f1 = MacroF1(num_classes)
         self.val_loss = MeanMetric(nan_strategy="disable")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.test_f1 = MacroF1(num_classes)
         self.test_loss = MeanMetric(nan_strategy="disable")
+
+    def setup(self, stage: str) -> None:
+        """Balance the classes by the training set, which is loaded now, if `class_weights` is `balanced`."""
+        if stage == "fit" and self.balances_classes:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]  # not declared
+            weights = balanced_weights(data, self.num_classes)
+            self.class_weights = weights.to(self.device)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optim.configure_optimizers(self)
@@ -76,7 +103,12 @@ class ClassificationModule(LightningModule):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss, a scalar, of logits (N, num_classes) and labels (N,)."""
-        return nn.functional.cross_entropy(logits, labels)
+        if not self.training:
+            # In validation and tests it has no weights and no smoothing, so that runs can be compared.
+            return nn.functional.cross_entropy(logits, labels)
+        return nn.functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, labels = batch
@@ -95,21 +127,25 @@ class ClassificationModule(LightningModule):
         inputs, labels = batch
         logits = self(inputs)
         self.val_acc.update(logits, labels)
+        self.val_f1.update(logits, labels)
         self.val_loss.update(self.loss(logits, labels).expand(len(labels)))  # once per sample
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", self.val_loss, prog_bar=True)
         self.log("val/acc", self.val_acc, prog_bar=True)
+        self.log("val/f1", self.val_f1)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         inputs, labels = batch
         logits = self(inputs)
         self.test_acc.update(logits, labels)
+        self.test_f1.update(logits, labels)
         self.test_loss.update(self.loss(logits, labels).expand(len(labels)))
 
     def on_test_epoch_end(self) -> None:
         self.log("test/loss", self.test_loss)
         self.log("test/acc", self.test_acc)
+        self.log("test/f1", self.test_f1)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return `class`, int64 of shape (N,), and `p`, the probabilities, float32 of shape (N, num_classes)."""
