@@ -14,11 +14,11 @@ from ..engine.git import run_git
 from ..engine.secrets import has_login
 from ..utils.project import project_root
 
-KEY_LENGTH = 32  # characters, of an experiment's key
+KEY_LENGTH = 32  # characters of an experiment's key
 
 
 def is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Return whether a message is none about features that need Comet to be imported before Lightning."""
+    """Return whether a message is worth showing. Comet would like to be imported before Lightning, and says so."""
     return "To get all data logged" not in record.getMessage()
 
 
@@ -30,21 +30,21 @@ class CometLogger(loggers.CometLogger):
 
     Args:
         save_dir: The run's directory, `logs/<name>/<run id>`. The experiment's key is made from the id.
-        online: Whether to record at the server. If not, each command writes an archive to `comet/` in the directory.
+        online: Record at the server. If false, each command writes an archive to `comet/` in the directory.
         **kwargs: Further arguments of Lightning's logger, and of `comet_ml.ExperimentConfig`.
     """
 
     def __init__(self, save_dir: str, online: bool = True, **kwargs: Any) -> None:
         directory = Path(save_dir).absolute()
-        # a folder for each command, because a seed gives all archives the same name
+        # A folder for each command, because a seed gives all archives the same name.
         archives = directory / "comet" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         if not online:
-            # with online=False, Lightning records nothing (its issue #21617)
+            # With online=False, Lightning records nothing (its issue #21617).
             os.environ["COMET_START_ONLINE"] = "false"
             rank_zero_only(archives.mkdir)(parents=True)
         remotes = run_git(project_root(), "remote", "--verbose").stdout
         if has_login(remotes):
-            kwargs.setdefault("log_git_metadata", False)  # it would record the address as it is
+            kwargs.setdefault("log_git_metadata", False)  # it would record the login
         key = sha256(directory.name.encode()).hexdigest()
         super().__init__(
             online=online or None,

@@ -23,10 +23,10 @@ class MLFlowLogger(loggers.MLFlowLogger):
     """Lightning's logger, with one database for all runs of a project. A resumed run keeps its MLflow run.
 
     Args:
-        save_dir: The run's directory, `logs/<name>/<run id>`. Its name is the experiment's, its id the MLflow run's.
-        tracking_uri: The server. If None, it is MLFLOW_TRACKING_URI, and without that the file `logs/mlflow.db`.
-        artifact_location: Where the artifacts of a new experiment go. If None, they go to `logs/<name>/mlflow`, or
-            where the server puts them.
+        save_dir: The run's directory, `logs/<name>/<run id>`. The experiment and the MLflow run have these names.
+        tracking_uri: The server. If None, MLFLOW_TRACKING_URI, or else the file `logs/mlflow.db`.
+        artifact_location: Folder for the artifacts of a new experiment. If None, `logs/<name>/mlflow`, or the
+            server's choice.
         **kwargs: Further arguments of Lightning's logger.
     """
 
@@ -42,7 +42,7 @@ class MLFlowLogger(loggers.MLFlowLogger):
         name = directory.parent.name
         logs.mkdir(parents=True, exist_ok=True)
         server = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        # of runs that start together, only one may create the database and the experiment
+        # If runs start together, only one of them may create the database and the experiment.
         with FileLock(logs / "mlflow.lock"):
             if server:
                 client = MlflowClient(server)
@@ -53,7 +53,9 @@ class MLFlowLogger(loggers.MLFlowLogger):
                 experiment = local_experiment(client, logs, name, artifact_location)
 
         runs = client.search_runs([experiment], f"run_name = '{directory.name}'")
-        run_id = runs[0].info.run_id if runs else None
+        run_id = None
+        if runs:
+            run_id = runs[0].info.run_id
         super().__init__(name, directory.name, server, run_id=run_id, **kwargs)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -65,7 +67,7 @@ class MLFlowLogger(loggers.MLFlowLogger):
 
 
 def find_or_create(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    """Return the id of an experiment, which is created if there is none."""
+    """Return the id of an experiment. Create the experiment if it does not exist."""
     experiment = client.get_experiment_by_name(name)
     if experiment:
         return str(experiment.experiment_id)
@@ -75,33 +77,33 @@ def find_or_create(client: MlflowClient, name: str, artifact_location: str | Non
 def local_experiment(
     client: MlflowClient, logs: Path, name: str, artifact_location: str | None
 ) -> str:
-    """Return the id of an experiment in the project's own database, with its artifacts in the project's folder.
+    """Return the id of an experiment in the project's own database. Its artifacts are in the project's folder.
 
     Args:
         client: The client of the database.
         logs: The folder of all runs.
         name: The experiment's name.
-        artifact_location: Where else its artifacts go, if the user chose that.
+        artifact_location: Another folder for its artifacts, if the user chose one.
     """
     if artifact_location:
         return find_or_create(client, name, artifact_location)
     location = str(logs / name / "mlflow")
     identity = find_or_create(client, name, location)
     old = client.get_experiment(identity).artifact_location
-    # another folder of this name was the project's, which has been moved or copied since
+    # The project has been moved or copied since, if the artifacts were in another folder of this name.
     if old != location and PurePath(old).name == "mlflow":
         move_artifacts(logs / "mlflow.db", identity, old, location)
     return identity
 
 
 def move_artifacts(path: Path, experiment: str, old: str, new: str) -> None:
-    """Correct where an experiment's artifacts are. MLflow has no function for that, and keeps absolute paths.
+    """Correct the artifact location of an experiment. MLflow keeps absolute paths, and cannot change them.
 
     Args:
         path: The database.
         experiment: The experiment's id.
         old: Its artifact location in the database.
-        new: The right one.
+        new: Its artifact location now.
     """
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(NEW_LOCATION, (new, experiment))

@@ -10,7 +10,7 @@ from ..utils.project import UserError
 
 
 def doubling(channels_in: int, channels: int, size: Sequence[int]) -> nn.ConvTranspose2d:
-    """Return the convolution that undoes a halving from this size, (H, W): of an odd side, half was rounded up."""
+    """Return the convolution that undoes a halving from `size`, (H, W). Half of an odd side was rounded up."""
     padding = (1 - size[0] % 2, 1 - size[1] % 2)
     return nn.ConvTranspose2d(
         channels_in, channels, kernel_size=3, stride=2, padding=1, output_padding=padding
@@ -18,9 +18,9 @@ def doubling(channels_in: int, channels: int, size: Sequence[int]) -> nn.ConvTra
 
 
 class Autoencoder(nn.Module):
-    """Squeezes an image into `latent_dim` numbers, and draws it again from them (Hinton and Salakhutdinov, 2006).
+    """Encodes an image as `latent_dim` numbers, and reconstructs it from them (Hinton and Salakhutdinov, 2006).
 
-    Two convolutions halve height and width each, and transposed ones double them again. Maps images, float32
+    Two convolutions halve height and width, and two transposed convolutions double them again. Maps images, float32
     (N, C, H, W), to reconstructions of the same shape and to latents (N, latent_dim).
 
     Args:

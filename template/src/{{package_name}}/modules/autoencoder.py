@@ -15,10 +15,10 @@ from ..utils.project import UserError
 
 
 class AutoencoderModule(LightningModule):
-    """Trains a network with the mean squared error between its inputs and what it makes of them.
+    """Trains a network with the mean squared error between its inputs and its reconstructions.
 
     A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, which are ignored. The errors are in
-    the units of the inputs, squared: those of normalised images, if the data module normalises them.
+    squared units of the inputs. If the data module normalises images, these are units of normalised images.
 
     Args:
         net: Builds the network from input_shape; it returns reconstructions and latents (N, latent_dim).

@@ -19,9 +19,9 @@ class RegressionModule(LightningModule):
     """Trains a network with the mean squared error, in standard deviations of the targets.
 
     A batch is a pair of inputs, float32 of shape (N, *input_shape), and targets, real numbers of shape
-    (N, num_outputs), or (N,) for one output. Predictions, MAE and RMSE are in the units of the targets. Of several
-    outputs, each metric is the mean over all; RMSE is the root of the mean. The network learns numbers of mean 0 and
-    standard deviation 1 if the data module has `target_mean` and `target_std`, lists of num_outputs numbers.
+    (N, num_outputs). For one output, the shape (N,) is accepted too. Predictions, MAE and RMSE are in the units of the
+    targets. With several outputs, each metric is their mean; RMSE is the root of the mean. If the data module has
+    `target_mean` and `target_std`, lists of num_outputs numbers, the network learns standardised targets.
 
     Args:
         net: Builds the network from num_outputs and input_shape; it returns (N, num_outputs).
