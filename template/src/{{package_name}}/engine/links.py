@@ -13,10 +13,16 @@ from .classes import arguments_of, find_class
 from .configs import Given, described, place_of
 from .values import told
 
+
+def plain_sizes(shape: Iterable[int]) -> list[int]:
+    """Return sizes as plain numbers. No checkpoint may hold the type that `--data.image_size` has."""
+    return [int(size) for size in shape]
+
+
 FROM_DATA: dict[str, Callable[[Any], Any]] = {
     "num_classes": int,
     "num_outputs": int,
-    "input_shape": list,
+    "input_shape": plain_sizes,
 }
 NOT_CONVERTED = (TypeError, ValueError)
 FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}
