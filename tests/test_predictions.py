@@ -43,6 +43,7 @@ KINDS = {
         "half": logits.amax(1).bfloat16(),
         "boxes": logits[:, None, None],
         "count": len(logits),
+        "problem": logits.argmax(1),
         "id": [f"sample-{i}-{k}" for k in range(len(logits))],
     },
     "arrays": lambda logits, i: {
@@ -153,6 +154,7 @@ def test_of_a_dictionary_each_value_is_written_that_has_one_for_each_sample(proj
         max(float(found[0][f"array{i}"]) for i in range(10))
     )
     assert "count" not in found[0]
+    assert found[0]["problem"] and "samples have no prediction" not in output
     assert output.count("leaves out count, which is one value for 32 samples") == 1
 
 

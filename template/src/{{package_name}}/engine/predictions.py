@@ -49,6 +49,7 @@ class PredictionWriter(BasePredictionWriter):
         self.new_data = new_data
         self.parts: list[Path] = []
         self.header: list[str] = []
+        self.has_problems = False  # whether the column `problem` is about the samples
         self.said: set[str] = set()
         self.seen: dict[int, int] = {}  # samples so far, for each loader that gives no positions
 
@@ -90,6 +91,7 @@ class PredictionWriter(BasePredictionWriter):
         predicted = self.predicted_columns(prediction, columns)
         if not predicted:
             return
+        self.has_problems = "problem" in columns and "problem" not in predicted
         columns |= predicted
         classes = getattr(cast("Any", trainer).datamodule, "classes", ())
         columns = with_class_names(columns, classes)
@@ -182,7 +184,7 @@ class PredictionWriter(BasePredictionWriter):
             writer = csv.writer(file)
             headers = [next(rows) for rows in parts]
             header = headers[0][KEY:]
-            problems = Problems(header)
+            problems = Problems(header if self.has_problems else [])
             writer.writerow(header)
             for row in heapq.merge(*parts, key=lambda row: (int(row[0]), int(row[1]))):
                 problems.count(row[KEY:])
