@@ -110,7 +110,7 @@ def write(project: Path, language: str, code: str) -> bool:
         return False
     path = project / file[1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if not path.exists() or path.name == "cli.py":  # which the reader extends
         path.write_text(code.partition("\n")[2])
     return True
 

@@ -1,6 +1,7 @@
 """Labels: masks, several classes at once and real numbers, weights of rare classes, and metrics of each class."""
 
 import csv
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import fail, succeed
+from helpers.commands import DIGITS, fail, succeed
 from helpers.template import Render
+from test_docs import blocks, write
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
@@ -345,3 +347,41 @@ for shape in ((50,), (5, 4, 6)):
     best = torch.load(path, weights_only=True)
     assert values[best["epoch"]] == max(values)
     assert "test/f1" in succeed(rare, "test", *QUIET, "--run=f1")
+
+
+@pytest.fixture(scope="module")
+def documented(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, with the files that two pages of the documentation show."""
+    copy = shutil.copytree(project, tmp_path_factory.mktemp("documented") / "my-project")
+    for page in ("dataset", "metric"):
+        for language, code in blocks(page):
+            write(copy, language, code)
+    return copy
+
+
+def test_a_value_of_the_data_reaches_the_network_through_a_link(documented: Path) -> None:
+    words = "my_project.modules.words"
+    model = (f"--model={words}.WordsModule", f"--model.net={words}.MeanOfWords")
+    options = ("-c", "configs/data/words.yaml", *SIMPLENET, *model, "--trainer.max_epochs=10")
+    rows = fit(documented, "words", *options)
+    assert last(rows, "val/acc") > 0.9
+    assert weights(documented, "words")["net.embedding.weight"].shape == (50, 16)
+    # The link has no effect on data and models without the value.
+    digits = ("-c", "configs/data/digits.yaml", *SIMPLENET, "--trainer.fast_dev_run=true")
+    succeed(documented, "fit", *digits)
+
+
+def test_each_validation_set_has_metrics_and_the_first_decides(documented: Path) -> None:
+    data = "--data=my_project.data_modules.noisy_digits.NoisyDigitsDataModule"
+    model = "--model=my_project.modules.several_sets.SeveralSetsModule"
+    options = (*DIGITS, "--trainer.max_epochs=2")
+    rows = fit(documented, "sets", *options, data, model, "--model.more_sets=[noisy]")
+    digits = fit(documented, "digits", *options)
+    for name in ("val/acc", "val/f1", "val/loss"):
+        assert last(rows, name) == last(digits, name)
+    assert last(rows, "val/acc") > last(rows, "val_noisy/acc")
+    best = only(documented / "logs" / "sets") / "checkpoints" / "best.ckpt"
+    values = [float(row["val/acc"]) for row in rows if row["val/acc"]]
+    assert values[torch.load(best, weights_only=True)["epoch"]] == max(values)
+    message = fail(documented, "fit", *QUIET, *options, data)
+    assert "no `dataloader_idx` argument in `ClassificationModule.validation_step()`" in message

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.utilities.types import EVAL_DATALOADERS
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -216,15 +217,15 @@ class InMemoryDataModule(LightningDataModule):
         data = self._on_training_device(self.train_set)
         return self._loader(data, self._sampler(ShuffledSampler, data, shuffle=True))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation_loader(self.val_set)
+    def val_dataloader(self) -> EVAL_DATALOADERS:  # one, or a list of them
+        return self.evaluation_loader(self.val_set)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation_loader(self.test_set)
+        return self.evaluation_loader(self.test_set)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         if self.predict:
-            return self._evaluation_loader(self.new_samples(self.predict))
+            return self.evaluation_loader(self.new_samples(self.predict))
         return self.test_dataloader()
 
     def class_counts(self) -> list[int]:
@@ -278,7 +279,8 @@ class InMemoryDataModule(LightningDataModule):
         """Augment training images in [0, 1], of shape (N, C, H, W). Override it; the default changes nothing."""
         return images
 
-    def _evaluation_loader(self, data: Any) -> DataLoader[Batch]:
+    def evaluation_loader(self, data: Any) -> DataLoader[Batch]:
+        """Return a loader of a set for validation or testing: each sample once, in order."""
         data = self._on_training_device(data)
         check_processes(data, self.trainer.world_size if self.trainer else 1)
         # Lightning's default sampler repeats samples to give all processes equally many, which distorts the metrics.
