@@ -80,10 +80,10 @@ class NoLoadDataModule(InMemoryDataModule):
 
 
 class LabelledDataModule(NoLoadDataModule):
-    labels = torch.arange(100) % 10
+    labels = torch.arange(300) % 10
 
     def load(self, train):
-        return ImageTensors(torch.zeros(100, 1, 28, 28, dtype=torch.uint8), self.labels)
+        return ImageTensors(torch.zeros(300, 1, 28, 28, dtype=torch.uint8), self.labels)
 
 
 class FewClassesDataModule(LabelledDataModule):
@@ -134,7 +134,7 @@ def loads(render: Render) -> Path:
         ),
         (
             "FloatDataModule",
-            "FloatDataModule.load(train=True) returns labels of type torch.float32, but must return int64",
+            "the labels in validation_step are of type Float, but must be int64: labels.long()",
         ),
         ("ListMeanDataModule", "ListMeanDataModule.mean is [0.5], but must be a number, "),
         ("NoMeanDataModule", "NoMeanDataModule.mean is missing, but must be a number, "),

@@ -348,16 +348,12 @@ def check_labels(module: InMemoryDataModule, data: ImageTensors, origin: str) ->
     if not isinstance(classes, int) or len(data.tensors) < 2 or data.tensors[1].ndim != 1:
         return
     labels = data.tensors[1]
-    if labels.is_floating_point() and hasattr(module, "num_outputs"):
-        return  # they are numbers to predict
-    source = f"{type(module).__name__}.{origin}"
-    if labels.dtype not in (torch.int64, torch.uint8):
-        raise UserError(
-            f"{source} returns labels of type {labels.dtype}, but must return int64: labels.long()"
-        )
+    if labels.is_floating_point():
+        return  # numbers to predict, or labels for a loss of your own
     is_wrong = ((labels < 0) | (labels >= classes)) & (labels != IGNORED_LABEL)
     if is_wrong.any():
         position = int(is_wrong.nonzero()[0])
+        source = f"{type(module).__name__}.{origin}"
         raise UserError(
             f"{source} returns the label {labels[position]} for sample {position}, but num_classes is {classes}: "
             f"labels have to be 0 to {classes - 1}"

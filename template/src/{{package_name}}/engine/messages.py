@@ -38,6 +38,8 @@ WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModu
 NO_COMPILER = re.compile(r"InvalidCxx|find C c")
 # Lightning's error about DataLoader(dataset, 64) in predict, which it rebuilds by keywords
 BY_POSITION = re.compile(r"passed to its parent's `(?P<name>\w+)=")
+# RuntimeError of cross-entropy: expected target dtype to be Long or Byte, but got Float
+LABEL_TYPE = re.compile(r"expected target dtype to be Long or Byte, but got (?P<type>\w+)")
 # IndexError of PyTorch's losses: Target 3 is out of bounds.
 LABEL_OUT_OF_RANGE = re.compile(r"Target (?P<label>-?\d+) is out of bounds")
 
@@ -488,17 +490,20 @@ def known_problem(error: Exception, text: str) -> str | None:
 
 
 def label_message(error: Exception, text: str) -> str | None:
-    """Return a one-line message for a label that a loss refuses, with the step of the module; None for other errors."""
-    label = LABEL_OUT_OF_RANGE.search(text)
-    if not isinstance(error, IndexError) or not label:
-        return None
+    """Return a one-line message for labels that a loss refuses, with the step of the module; None for other errors."""
     functions = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
     steps = [name for name in functions if name.endswith("_step") and not name.startswith("_")]
     where = f" in {steps[-1]}" if steps else ""
-    return (
-        f"a label{where} is {label['label']}, but the network gives logits of fewer classes: "
-        "labels have to be 0 to num_classes - 1"
-    )
+    label = LABEL_OUT_OF_RANGE.search(text)
+    if isinstance(error, IndexError) and label:
+        problem = (
+            f"a label{where} is {label['label']}, but the network gives logits of fewer classes"
+        )
+        return f"{problem}: labels have to be 0 to num_classes - 1"
+    kind = LABEL_TYPE.search(text)
+    if isinstance(error, RuntimeError) and kind:
+        return f"the labels{where} are of type {kind['type']}, but must be int64: labels.long()"
+    return None
 
 
 def with_place(text: str, values: Sequence[Given]) -> str:

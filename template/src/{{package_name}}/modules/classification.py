@@ -126,9 +126,9 @@ class ClassificationModule(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         inputs, labels = batch
         logits = self(inputs)
+        self.val_loss.update(self.loss(logits, labels).expand(len(labels)))  # once per sample
         self.val_acc.update(logits, labels)
         self.val_f1.update(logits, labels)
-        self.val_loss.update(self.loss(logits, labels).expand(len(labels)))  # once per sample
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", self.val_loss, prog_bar=True)
@@ -138,9 +138,9 @@ class ClassificationModule(LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         inputs, labels = batch
         logits = self(inputs)
+        self.test_loss.update(self.loss(logits, labels).expand(len(labels)))
         self.test_acc.update(logits, labels)
         self.test_f1.update(logits, labels)
-        self.test_loss.update(self.loss(logits, labels).expand(len(labels)))
 
     def on_test_epoch_end(self) -> None:
         self.log("test/loss", self.test_loss)
