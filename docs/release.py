@@ -70,7 +70,8 @@ def main() -> None:  # noqa: PLR0915
     changelog = (ROOT / "CHANGELOG.md").read_text()
     if line := problem(version, changelog):
         sys.exit(f"error: {line}")
-    tests = ["tests/test_template.py", *sorted(Path(ROOT, "tests").glob("test_update*.py"))]
+    updates = sorted(str(path) for path in (ROOT / "tests").glob("test_update*.py"))
+    tests = ["tests/test_template.py", *updates]
     if subprocess.run([sys.executable, "-m", "pytest", "-m", "", *tests], cwd=ROOT).returncode:
         sys.exit("error: The tests fail, see above; nothing is released.")
 

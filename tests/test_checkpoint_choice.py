@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS
+from helpers.run_files import record
 from helpers.template import sweep
 from helpers.trained_project import (
     QUIET,
@@ -15,7 +16,6 @@ from helpers.trained_project import (
     go,
     last,
     only,
-    record,
     refuse,
     refuse_digits,
     told,

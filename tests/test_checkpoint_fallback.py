@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import fail, run_warm, succeed
-from helpers.runs import DATA, NOISY, QUIET, SHORT, STEPS, fit, load, record, runs
+from helpers.run_files import record
+from helpers.runs import DATA, NOISY, QUIET, SHORT, STEPS, fit, load, runs
 
 # Keeps what `weights_only` does not load
 WORDS = """

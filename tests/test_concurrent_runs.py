@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import fail, succeed
-from helpers.runs import DATA, QUIET, SHORT, STEPS, load, record, runs
+from helpers.run_files import record
+from helpers.runs import DATA, QUIET, SHORT, STEPS, load, runs
 
 
 def begin(project: Path, *options: str) -> subprocess.Popen[str]:

@@ -16,9 +16,9 @@ from helpers.distributed import (
     metrics,
     mistakes,
     options,
-    run_of,
     start,
 )
+from helpers.run_files import run_of
 from helpers.template import git, sweep
 
 # Draws random numbers, in each process others

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS, fail
+from helpers.run_files import record
 from helpers.template import sweep
-from helpers.trained_project import QUIET, SHORT, WIDE, go, only, record, refuse_digits
+from helpers.trained_project import QUIET, SHORT, WIDE, go, only, refuse_digits
 
 YAML = {
     "trainer": "trainer: {{{}}}",

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import DIGITS, succeed
+from helpers.run_files import run_of
 from helpers.server import Server
 from helpers.template import Render, files
 from onnxruntime import InferenceSession
@@ -66,11 +67,6 @@ def refused(warm: Server, project: Path, *args: str) -> str:
     done = warm.run(project, "-m", "my_project.export", *args, cwd=project / "src")
     assert done.returncode and "Traceback" not in done.stderr, done.stderr
     return done.stderr.splitlines()[-1]
-
-
-def run_of(project: Path, name: str) -> Path:
-    (directory,) = project.glob(f"logs/{name}/*")
-    return directory
 
 
 def predictions(project: Path) -> tuple[list[int], Any]:

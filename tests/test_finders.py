@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.commands import DIGITS, fail, succeed
+from helpers.run_files import run_of
 from helpers.template import Render
 
 QUICK = (
@@ -50,13 +51,8 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def directory(project: Path, name: str) -> Path:
-    (found,) = project.glob(f"logs/{name}/*")
-    return found
-
-
 def config(project: Path, name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((directory(project, name) / "config.yaml").read_text()))
+    return dict(yaml.safe_load((run_of(project, name) / "config.yaml").read_text()))
 
 
 def test_a_found_batch_size_is_recorded_and_trains_as_if_it_had_been_given(project: Path) -> None:
@@ -66,7 +62,7 @@ def test_a_found_batch_size_is_recorded_and_trains_as_if_it_had_been_given(proje
     found = config(project, "found")
     assert found["data"]["init_args"]["batch_size"] == 8
     assert found == config(project, "given") | {"name": "found"}
-    metrics = [(directory(project, name) / "metrics.csv") for name in ("found", "given")]
+    metrics = [(run_of(project, name) / "metrics.csv") for name in ("found", "given")]
     assert metrics[0].read_text() == metrics[1].read_text()
     resumed = ("--run=found", "--trainer.max_epochs=3", "--model.lr_scheduler=null")
     succeed(project, "fit", *resumed)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from helpers.commands import DIGITS, fail, succeed
+from helpers.run_files import run_of
 from helpers.template import Render
 from safetensors.torch import save_file
 from torch import Tensor
@@ -42,18 +43,13 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def directory(project: Path, name: str) -> Path:
-    (found,) = project.glob(f"logs/{name}/*")
-    return found
-
-
 def weights(file: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = torch.load(file, weights_only=True)["state_dict"]
     return found
 
 
 def source_file(project: Path) -> Path:
-    return directory(project, "source") / "checkpoints" / "best.ckpt"
+    return run_of(project, "source") / "checkpoints" / "best.ckpt"
 
 
 def trained_from(project: Path, name: str, *options: str) -> str:
@@ -66,7 +62,7 @@ def trained_from(project: Path, name: str, *options: str) -> str:
 def assert_same_parameters(project: Path, name: str, *but: str) -> None:
     """Assert that a run has the parameters of the run `source`, apart from some."""
     old = weights(source_file(project))
-    new = weights(directory(project, name) / "checkpoints" / "last.ckpt")
+    new = weights(run_of(project, name) / "checkpoints" / "last.ckpt")
     parameters = [key for key in old if key.endswith(PARAMETERS)]
     differ = [key for key in parameters if not torch.equal(old[key], new[key])]
     assert differ == list(but)
@@ -78,13 +74,13 @@ def test_new_run_starts_from_best_weights_of_another_and_records_it(project: Pat
     assert line == f"Weights: 18 of 18 from {source.relative_to(project)}"
     assert_same_parameters(project, "tuned")
     parent = {
-        "run": directory(project, "source").name,
+        "run": run_of(project, "source").name,
         "checkpoint": str(source.relative_to(project)),
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
-    record = json.loads((directory(project, "tuned") / "run.json").read_text())
+    record = json.loads((run_of(project, "tuned") / "run.json").read_text())
     assert record["parent"] == parent
-    config = yaml.safe_load((directory(project, "tuned") / "config.yaml").read_text())
+    config = yaml.safe_load((run_of(project, "tuned") / "config.yaml").read_text())
     assert config["init_from"] == str(source)
     assert "init_include" not in config
     table = succeed(project, "-m", "my_project.runs", "list", PYTHONPATH=str(project / "src"))
@@ -96,9 +92,9 @@ def test_new_run_starts_from_best_weights_of_another_and_records_it(project: Pat
     "wanted",
     [
         lambda project: "last",
-        lambda project: directory(project, "source").name,
-        lambda project: f"logs/source/{directory(project, 'source').name}",
-        lambda project: f"{directory(project, 'source')}/checkpoints/last.ckpt",
+        lambda project: run_of(project, "source").name,
+        lambda project: f"logs/source/{run_of(project, 'source').name}",
+        lambda project: f"{run_of(project, 'source')}/checkpoints/last.ckpt",
     ],
     ids=["last", "id", "directory", "file"],
 )
@@ -145,7 +141,7 @@ def test_only_included_weights_are_taken(project: Path) -> None:
     line = trained_from(project, "included", "--init_from=source", "--init_include=[net.0, net.1]")
     assert line.startswith("Weights: 6 of 18 from ")
     old = weights(source_file(project))
-    new = weights(directory(project, "included") / "checkpoints" / "last.ckpt")
+    new = weights(run_of(project, "included") / "checkpoints" / "last.ckpt")
     assert torch.equal(old["net.0.weight"], new["net.0.weight"])
     assert not torch.equal(old["net.9.weight"], new["net.9.weight"])
 
@@ -160,7 +156,7 @@ def test_run_that_ended_before_its_first_checkpoint_starts_from_the_weights_agai
     project: Path,
 ) -> None:
     trained_from(project, "killed", "--init_from=source")
-    run = directory(project, "killed")
+    run = run_of(project, "killed")
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.csv").unlink()
     record: dict[str, Any] = json.loads((run / "run.json").read_text())

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import fail, run_warm, succeed
-from helpers.runs import DATA, NOISY, QUIET, SHORT, fit, load, record, rows, runs
+from helpers.run_files import record
+from helpers.runs import DATA, NOISY, QUIET, SHORT, fit, load, rows, runs
 from helpers.server import Server
 
 KILLS = 20

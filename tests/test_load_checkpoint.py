@@ -4,7 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from helpers.trained_project import best, last, load, started
+from helpers.run_files import load
+from helpers.trained_project import best, last, started
 
 LOAD = """
 import sys

@@ -393,7 +393,7 @@ def write_parquet(path: Path, shades: Sequence[int], **columns: Any) -> None:
 @pytest.fixture
 def hub(project: Path, tmp_path: Path) -> Callable[..., list[dict[str, str]]]:
     """Train on a dataset and remove it; return a function that predicts, and returns the rows in a folder."""
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    offline: Any = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     shades = [40 + 160 * (i % 2) + i for i in range(40)]
     kinds = ["bright" if i % 2 else "dark" for i in range(40)]
     old = tmp_path / "old"

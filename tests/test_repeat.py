@@ -179,7 +179,7 @@ def test_runs_that_differ_in_much_have_short_labels(project: Path) -> None:
     """So that the table can be read. The newest run tells rows apart whose labels are equal."""
     for number in range(3):
         settings = {f"an_argument_with_a_long_name_{i}": number for i in range(20)}
-        own = {f"of_class_{number}": "x" * 200}
+        own: Any = {f"of_class_{number}": "x" * 200}
         make(
             project,
             "exp1",

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS
-from helpers.report import PICTURES, TABLES, counts, execute, fit, report, rows, run
+from helpers.report import PICTURES, TABLES, counts, execute, fit, report, run
+from helpers.run_files import rows
 from helpers.template import ROOT
 from PIL import Image
 

@@ -21,9 +21,9 @@ from helpers.report import (
     execute,
     fit,
     report,
-    rows,
     run,
 )
+from helpers.run_files import rows
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

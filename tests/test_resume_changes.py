@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from helpers.commands import fail, succeed
-from helpers.resuming import BASE, QUIET, SCHEDULES, TORCH, directory, load, resume
+from helpers.resuming import BASE, QUIET, SCHEDULES, TORCH, resume
+from helpers.run_files import load, run_of
 
 
 def fit(project: Path, name: str, *options: str) -> str:
@@ -13,7 +14,7 @@ def fit(project: Path, name: str, *options: str) -> str:
 
 
 def last(project: Path, name: str) -> Any:
-    return load(directory(project, name) / "checkpoints" / "last.ckpt")
+    return load(run_of(project, name) / "checkpoints" / "last.ckpt")
 
 
 def rate(project: Path, name: str) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.commands import run_warm
-from helpers.resuming import BASE, PACKAGE, QUIET, SCHEDULES, directory, load
+from helpers.resuming import BASE, PACKAGE, QUIET, SCHEDULES
+from helpers.run_files import load, run_of
 
 TRAININGS = {
     "plain": (),
@@ -135,7 +136,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     ).read_text()
     assert json.loads((walked / f"{name}.codes").read_text()) == [codes.get(how, 0), 0], log
     assert "Warning" not in log
-    ended, expected = (directory(walked, run) for run in (name, whole))
+    ended, expected = (run_of(walked, run) for run in (name, whole))
     end, expected_end = (load(run / "checkpoints" / "last.ckpt") for run in (ended, expected))
     for part in (
         "state_dict",

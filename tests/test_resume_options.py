@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS, fail
+from helpers.run_files import load
 from helpers.trained_project import (
     DIVERGE,
     QUIET,
@@ -14,7 +15,6 @@ from helpers.trained_project import (
     fit,
     go,
     last,
-    load,
     refuse_digits,
     saved,
     scheduler,

@@ -10,19 +10,8 @@ import pytest
 import torch
 import yaml
 from helpers.commands import succeed
-from helpers.trained_project import (
-    QUIET,
-    SHORT,
-    best,
-    fit,
-    go,
-    last,
-    load,
-    metric,
-    saved,
-    started,
-    told,
-)
+from helpers.run_files import load
+from helpers.trained_project import QUIET, SHORT, best, fit, go, last, metric, saved, started, told
 
 
 def test_a_run_is_one_directory(exp1: Path) -> None:

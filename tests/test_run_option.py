@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.commands import fail, succeed
-from helpers.runs import DATA, QUIET, STEPS, config, fit, load, record, rows, runs
+from helpers.run_files import config, record
+from helpers.runs import DATA, QUIET, STEPS, fit, load, rows, runs
 from helpers.template import sweep
 
 

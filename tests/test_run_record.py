@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import succeed
-from helpers.runs import DATA, QUIET, SHORT, fit, record, rows, runs
+from helpers.run_files import record
+from helpers.runs import DATA, QUIET, SHORT, fit, rows, runs
 from helpers.template import git
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock
-from helpers.runs_tool import directory, edit, listed, printed, record, refused, table
+from helpers.run_files import record, run_of
+from helpers.runs_tool import edit, listed, printed, refused, table
 from helpers.template import git
 
 
@@ -24,7 +25,7 @@ def test_the_list_shows_what_became_of_every_run_newest_first(tool_runs: Path) -
     assert [row["name"] for row in rows] == ["exp2", "exp1"]
     commit = git(tool_runs, "rev-parse", "HEAD")[:7]
     for row, changed in zip(rows, ("*", ""), strict=True):
-        run = directory(tool_runs, row["name"])
+        run = run_of(tool_runs, row["name"])
         said = record(run)
         assert (row["id"], row["status"], row["commit"]) == (run.name, "finished", commit + changed)
         assert row["start"] == said["start"][:16].replace("T", " ")
@@ -40,7 +41,7 @@ def test_the_list_shows_what_became_of_every_run_newest_first(tool_runs: Path) -
 def test_best_is_the_row_of_the_best_checkpoint_and_last_that_of_the_end(
     tool_project: Path,
 ) -> None:
-    run = directory(tool_project, "exp1")
+    run = run_of(tool_project, "exp1")
     header = ["step", "epoch", "val/loss", "val/acc"]
     rows: list[list[Any]] = [
         [3, 0, 0.5, 0.8],
@@ -163,7 +164,7 @@ def test_a_mistake_is_answered_with_one_line(
 
 
 def test_json_has_everything(tool_project: Path) -> None:
-    run = directory(tool_project, "exp1")
+    run = run_of(tool_project, "exp1")
     with (run / "config.yaml").open("a") as file:
         file.write("extra: {limit: .inf, day: 2026-01-01}\n")
     text = printed(tool_project, "--json", "--sort=name")
@@ -184,7 +185,7 @@ def test_json_has_everything(tool_project: Path) -> None:
 
 
 def test_a_damaged_run_is_a_row_like_any_other(tool_project: Path) -> None:
-    run = directory(tool_project, "exp1")
+    run = run_of(tool_project, "exp1")
     contents = {
         "cut": '{"status": "finished", "met',
         "empty": "",
@@ -224,7 +225,7 @@ def test_a_damaged_run_is_a_row_like_any_other(tool_project: Path) -> None:
 
 
 def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(tool_project: Path) -> None:
-    run = directory(tool_project, "exp1")
+    run = run_of(tool_project, "exp1")
     fit = {
         "command": "fit -c x",
         "start": "2026-01-01T10:00:00+00:00",
@@ -259,7 +260,7 @@ def test_a_run_that_goes_on_or_was_killed_lasted_until_it_last_wrote(tool_projec
 
 
 def test_a_run_trains_only_as_long_as_it_has_a_lock(tool_project: Path) -> None:
-    run = directory(tool_project, "exp1")
+    run = run_of(tool_project, "exp1")
     edit(run, lambda said: said.update(status="running"))
     (run / ".lock").touch()
     assert json.loads(printed(tool_project, "--json", "--name=exp1"))[0]["status"] == "killed"

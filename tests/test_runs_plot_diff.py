@@ -4,7 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-from helpers.runs_tool import directory, edit, in_turn, printed, record, refused
+from helpers.run_files import record, run_of
+from helpers.runs_tool import edit, in_turn, printed, refused
 
 
 def test_a_picture_has_a_curve_for_each_run_and_is_the_same_again(
@@ -46,7 +47,7 @@ def test_what_cannot_be_drawn_is_told_and_nothing_written(tool_runs: Path, tmp_p
 
 
 def test_diff_shows_configuration_metrics_and_origin(tool_project: Path) -> None:
-    one, other = directory(tool_project, "exp1"), directory(tool_project, "exp2")
+    one, other = run_of(tool_project, "exp1"), run_of(tool_project, "exp2")
     edit(other, lambda said: said["packages"].update({"torch": "0.1"}))
     (other / "config.yaml").write_text((other / "config.yaml").read_text() + "extra: '[red]'\n")
     configuration, metrics, origin = (
@@ -86,7 +87,7 @@ def test_diff_shows_configuration_metrics_and_origin(tool_project: Path) -> None
 def test_diff_of_a_run_with_itself_or_a_damaged_one(tool_project: Path) -> None:
     """And, since torch is there already, that nothing is reproduced without a repository."""
     copy = shutil.copytree(
-        directory(tool_project, "exp1"), tool_project / "logs" / "exp3" / "20200101-000000-abcdef"
+        run_of(tool_project, "exp1"), tool_project / "logs" / "exp3" / "20200101-000000-abcdef"
     )
     (copy / "run.json").write_text("{")
     calls = (

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from helpers.runs_tool import TINY, Edit, directory, edit, in_turn, listed, printed, record, tool
+from helpers.run_files import record, run_of
+from helpers.runs_tool import TINY, Edit, edit, in_turn, listed, printed, tool
 from helpers.template import git
 
 
@@ -20,7 +21,7 @@ def test_a_clean_run_gives_the_same_metrics_again(tool_runs: Path, tmp_path: Pat
     """Its commit is what runs, not the code that is there now, and with what configs/local.yaml said then."""
     before = git(tool_runs, "status", "--porcelain"), listed(tool_runs)
     lines = printed(tool_runs, "reproduce", "exp1", TMPDIR=str(tmp_path)).splitlines()
-    metrics = record(directory(tool_runs, "exp1"))["metrics"]
+    metrics = record(run_of(tool_runs, "exp1"))["metrics"]
     assert "test/acc" in metrics
     assert lines == [f"{name}: {value!r}, equal" for name, value in metrics.items()]
     assert not left_behind(tool_runs, tmp_path)
@@ -29,7 +30,7 @@ def test_a_clean_run_gives_the_same_metrics_again(tool_runs: Path, tmp_path: Pat
 
 def copied(project: Path, name: str, folder: Path, change: Edit) -> Path:
     """Return a copy of a run that stands elsewhere and says something else."""
-    run = directory(project, name)
+    run = run_of(project, name)
     copy = shutil.copytree(run, folder / name / run.name)
     edit(copy, change)
     return copy
@@ -57,7 +58,7 @@ def test_changes_are_applied_and_the_worktree_is_kept_on_demand(
     assert (project / "data" / "mine" / "table.csv").samefile(
         tool_runs / "data" / "mine" / "table.csv"
     )
-    again = directory(project, "exp2")
+    again = run_of(project, "exp2")
     assert record(again)["git"] == {**record(run)["git"], "branch": "HEAD"}
     assert (again / "code.patch").read_text() == (run / "code.patch").read_text()
     assert left_behind(tool_runs, tmp_path) == ["a worktree"]
@@ -132,7 +133,7 @@ def test_what_cannot_be_reproduced_is_answered_with_one_line(
             calls[-1] += ["--into", str(tmp_path)]
     lines, run_id = (
         in_turn(tool_runs, *calls, TMPDIR=str(tmp_path)),
-        directory(tool_runs, "exp2").name,
+        run_of(tool_runs, "exp2").name,
     )
     for line, problem in zip(lines, changes, strict=True):
         pattern = re.escape(problem).replace(r"\{id\}", run_id).replace(r"\{into\}", r"\S+")

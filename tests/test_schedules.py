@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 
 import pytest
-from helpers.trained_project import SHORT, fit, last, load, scheduler
+from helpers.run_files import load
+from helpers.trained_project import SHORT, fit, last, scheduler
 
 
 def metrics(directory: Path, name: str) -> list[float]:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from helpers.commands import succeed
-from helpers.runs import DATA, QUIET, SHORT, config, runs
+from helpers.run_files import config
+from helpers.runs import DATA, QUIET, SHORT, runs
 
 SENDER = """
 from lightning.pytorch import Callback

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from helpers.trained_project import DIVERGE, SHORT, best, go, load, metric, only, told
+from helpers.run_files import load
+from helpers.trained_project import DIVERGE, SHORT, best, go, metric, only, told
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS
-from helpers.trained_project import (
-    QUIET,
-    SHORT,
-    go,
-    last,
-    load,
-    metric,
-    only,
-    record,
-    started,
-    write,
-)
+from helpers.run_files import load, record
+from helpers.trained_project import QUIET, SHORT, go, last, metric, only, started, write
 
 
 def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from helpers.commands import DIGITS, fail, succeed
+from helpers.run_files import run_of
 from helpers.template import Render
 
 QUICK = (
@@ -175,11 +176,6 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def directory(project: Path, name: str) -> Path:
-    (found,) = project.glob(f"logs/{name}/*")
-    return found
-
-
 def test_every_value_comes_back_to_the_same_object(project: Path, tmp_path: Path) -> None:
     values = {
         "texts": {f"text{number}": text for number, text in enumerate(TEXTS)},
@@ -234,7 +230,7 @@ def test_every_option_of_a_type_comes_back_to_the_same_object(
 def test_every_name_that_is_accepted_comes_back(project: Path, name: str) -> None:
     succeed(project, "fit", *DIGITS, *QUICK, f"--name={name}")
     succeed(project, "test", f"--run={name}")
-    assert directory(project, name).exists()
+    assert run_of(project, name).exists()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +284,7 @@ def test_a_credential_elsewhere_is_left_out_with_a_line(sending: Path) -> None:
         "config.yaml leaves out what looks like a credential: "
         "trainer.callbacks.0.api_key, trainer.callbacks.0.url. "
     ) in output
-    config = yaml.safe_load((directory(sending, "sender") / "config.yaml").read_text())
+    config = yaml.safe_load((run_of(sending, "sender") / "config.yaml").read_text())
     assert config["trainer"]["callbacks"][0]["init_args"] == {
         "api_key": None,
         "cls_token": "CLS",
@@ -326,9 +322,9 @@ def test_what_is_no_credential_stays_in_the_command_of_the_record(sending: Path)
     options += ["--model.net=my_project.models.kinds.Kinds", "--model.net.pad_token", "EOS"]
     callback = f"--trainer.callbacks+={CALLBACK}"
     succeed(sending, "fit", *DIGITS, *QUICK, callback, *options, "--name=plain")
-    record = json.loads((directory(sending, "plain") / "run.json").read_text())
+    record = json.loads((run_of(sending, "plain") / "run.json").read_text())
     assert record["commands"][0]["command"].endswith(" ".join([*options, "--name=plain"]))
-    config = yaml.safe_load((directory(sending, "plain") / "config.yaml").read_text())
+    config = yaml.safe_load((run_of(sending, "plain") / "config.yaml").read_text())
     assert config["trainer"]["callbacks"][0]["init_args"] == {"api_key": None, **values}
 
 
@@ -339,7 +335,7 @@ def test_a_timer_comes_back(project: Path, tmp_path: Path, duration: Any) -> Non
     (tmp_path / "timer.yaml").write_text(json.dumps({"trainer": {"callbacks": [timer]}}))
     name = f"timer-{type(duration).__name__}"
     succeed(project, "fit", *DIGITS, *QUICK, "-c", str(tmp_path / "timer.yaml"), f"--name={name}")
-    config = yaml.safe_load((directory(project, name) / "config.yaml").read_text())
+    config = yaml.safe_load((run_of(project, name) / "config.yaml").read_text())
     settings = {"duration": duration, "interval": "step", "verbose": True}
     assert config["trainer"]["callbacks"][0]["init_args"] == settings
     longer = ("--trainer.max_epochs=2", "--model.lr_scheduler=null")
@@ -363,7 +359,7 @@ def test_a_member_of_a_text_enum_comes_back(project: Path) -> None:
     net = ("--model.net=my_project.models.pooled.Pooled", "--model.net.pooling=AVERAGE")
     succeed(project, "fit", *DIGITS, *QUICK, *net, "--name=pooled")
     succeed(project, "test", "--run=pooled")
-    config = yaml.safe_load((directory(project, "pooled") / "config.yaml").read_text())
+    config = yaml.safe_load((run_of(project, "pooled") / "config.yaml").read_text())
     assert config["model"]["init_args"]["net"]["init_args"]["pooling"] == "AVERAGE"
 
 
@@ -404,7 +400,7 @@ def test_numbers_of_numpy_are_saved_as_plain_ones(project: Path) -> None:
     assert "weights_only" not in output
     succeed(project, "test", "--run=numpy")
     succeed(project, "fit", "--run=numpy", "--trainer.max_epochs=2")
-    path = directory(project, "numpy") / "checkpoints" / "last.ckpt"
+    path = run_of(project, "numpy") / "checkpoints" / "last.ckpt"
     saved = torch.load(path, weights_only=True)
     assert saved["hyper_parameters"]["scale"] == 0.5
     assert saved["hyper_parameters"]["sizes"] == {"deep": [3, [0, 1, 2]]}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import DIGITS, fail, succeed
+from helpers.run_files import load
 from helpers.template import Render, git
-from helpers.trained_project import QUIET, fit, last, load, only, saved, told
+from helpers.trained_project import QUIET, fit, last, only, saved, told
 
 
 @pytest.fixture(scope="module")

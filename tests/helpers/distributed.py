@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import succeed
+from helpers.run_files import run_of
 from helpers.template import Render
 
 MLP = ("-c", "configs/data/digits.yaml", "-c", "configs/model/mlp.yaml")
@@ -98,11 +99,6 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 def mistakes(output: str) -> list[str]:
     assert "Traceback" not in output, output
     return [line for line in output.splitlines() if line.startswith("error: ")]
-
-
-def run_of(project: Path, name: str) -> Path:
-    (directory,) = (project / "logs" / name).iterdir()
-    return directory
 
 
 def metrics(project: Path, name: str) -> list[dict[str, float]]:

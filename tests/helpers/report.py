@@ -1,6 +1,5 @@
 """Helpers of the tests of reports."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import DIGITS, succeed
+from helpers.run_files import rows
 from helpers.template import Render
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
@@ -89,11 +89,6 @@ def run(project: Path, name: str) -> Path:
 
 def report(project: Path, name: str) -> Path:
     return run(project, name) / "report"
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def counts(directory: Path) -> list[list[int]]:

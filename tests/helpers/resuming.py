@@ -1,10 +1,8 @@
 """Trainings with everything that has a state, and how they are stopped."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from helpers.commands import succeed
 from helpers.template import Render
@@ -232,15 +230,6 @@ def resuming_project(render: Render) -> Path:
     (source / "data_modules" / "stream.py").write_text(STREAM)
     (source / "walk.py").write_text(WALK)
     return project
-
-
-def directory(project: Path, name: str) -> Path:
-    (found,) = (project / "logs" / name).iterdir()
-    return found
-
-
-def load(path: Path) -> Any:
-    return torch.load(path, weights_only=True)
 
 
 def resume(project: Path, name: str, *options: str) -> str:

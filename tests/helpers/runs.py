@@ -1,14 +1,12 @@
 """Helpers of the tests of runs: a noisy dataset, and runs that are killed."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from helpers.commands import succeed
 from helpers.template import Render, git
@@ -99,15 +97,6 @@ def fit(project: Path, *options: str) -> Path:
     output = succeed(project, "fit", *DATA, *SHORT, *options)
     (line,) = [line for line in output.splitlines() if line.startswith("Run directory: ")]
     return project / line.removeprefix("Run directory: ")
-
-
-def record(directory: Path) -> Any:
-    """Return what `run.json` says."""
-    return json.loads((directory / "run.json").read_text())
-
-
-def config(directory: Path) -> Any:
-    return yaml.safe_load((directory / "config.yaml").read_text())
 
 
 def load(directory: Path, which: str = "last") -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import DIGITS, succeed
+from helpers.run_files import record
 from helpers.template import Render, git
 
 SHORT = (
@@ -78,16 +79,6 @@ def tool_runs(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tool_project(tool_runs: Path, tmp_path: Path) -> Path:
     """A copy of that project, without its repository, for one test to work in."""
     return shutil.copytree(tool_runs, tmp_path / "my-project")
-
-
-def directory(project: Path, name: str) -> Path:
-    """Return the directory of the one run of a name."""
-    (path,) = project.glob(f"logs/{name}/*")
-    return path
-
-
-def record(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "run.json").read_text()))
 
 
 def edit(run: Path, change: Edit) -> None:

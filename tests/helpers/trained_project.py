@@ -1,6 +1,5 @@
 """Helpers of the tests of commands: a trained project, and what its runs hold."""
 
-import json
 import os
 import re
 import shlex
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from helpers.commands import DIGITS, run_warm, succeed
+from helpers.run_files import load
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
@@ -83,11 +82,6 @@ def saved(directory: Path) -> Any:
     return yaml.safe_load((directory / "config.yaml").read_text())
 
 
-def record(directory: Path) -> Any:
-    """Return what a run's `run.json` says."""
-    return json.loads((directory / "run.json").read_text())
-
-
 def only(folder: Path) -> Path:
     """Return the only entry of a folder."""
     (entry,) = folder.iterdir()
@@ -100,11 +94,6 @@ def best(directory: Path) -> Path:
 
 def last(directory: Path) -> Path:
     return directory / "checkpoints" / "last.ckpt"
-
-
-def load(path: Path) -> Any:
-    """Load a checkpoint without running any code that may be in it."""
-    return torch.load(path, weights_only=True)
 
 
 def metric(output: str, name: str) -> float:
