@@ -30,8 +30,8 @@ from .training_end import why_ended, why_interrupted
 # Version of the format of run.json. Increase it with a change that breaks older readers.
 SCHEMA = 1
 
-# A killed command counts up to its last sign of life. Within an epoch, run.json gets one this often.
-SECONDS_BETWEEN_SIGNS_OF_LIFE = 60.0
+# A killed command counts up to its last sign of life. run.json gets one this often.
+SECONDS_BETWEEN_SIGNS_OF_LIFE = 10.0
 
 
 class RunRecord(Callback):
@@ -105,7 +105,8 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics.write()
-        self.save(trainer, "running")
+        if trainer.current_epoch == 1:  # a run with a finished epoch must not be trained anew
+            self.save(trainer, "running")
 
     @rank_zero_only
     def on_train_batch_end(
