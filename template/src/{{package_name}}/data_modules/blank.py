@@ -16,8 +16,9 @@ class BlankDataModule(InMemoryDataModule):
         """Return 1,000 images for training and validation, or 200 for testing."""
         # Replace these lines: read your files, the same at every call. Of images that need no scaling to [0, 1], such
         # as rows of a table, override `on_after_batch_transfer` too: it gets a batch, and returns it.
-        count, generator = 1000 if train else 200, torch.Generator().manual_seed(int(train))
-        images = torch.randint(
-            256, (count, *self.input_shape), generator=generator, dtype=torch.uint8
-        )
-        return ImageTensors(images, torch.randint(self.num_classes, (count,), generator=generator))
+        count = 1000 if train else 200
+        generator = torch.Generator().manual_seed(int(train))
+        shape = (count, *self.input_shape)
+        images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        labels = torch.randint(self.num_classes, (count,), generator=generator)
+        return ImageTensors(images, labels)

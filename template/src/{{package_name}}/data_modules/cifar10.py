@@ -43,17 +43,18 @@ class CIFAR10DataModule(DownloadedDataModule):
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 50,000 training images, or the 10,000 test images."""
-        wanted, content = "data_batch" if train else "test_batch", bytearray()
-        with tarfile.open(self.folder / next(iter(self.sha256))) as archive:
-            for member in archive:
-                if Path(member.name).name.startswith(wanted) and (
-                    file := archive.extractfile(member)
-                ):
-                    content += file.read()
-        records = torch.frombuffer(content, dtype=torch.uint8).view(
-            -1, 1 + 3072
-        )  # a label, and the image's bytes
-        return ImageTensors(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long())
+        beginning = "data_batch" if train else "test_batch"  # of the names of the files
+        content = bytearray()
+        for name in self.sha256:
+            with tarfile.open(self.folder / name) as archive:
+                for member in archive:
+                    file = archive.extractfile(member)
+                    if file and Path(member.name).name.startswith(beginning):
+                        content += file.read()
+        records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 1 + 3072)
+        labels = records[:, 0].long()  # the first byte; the others are the image
+        images = records[:, 1:].reshape(-1, 3, 32, 32)
+        return ImageTensors(images, labels)
 
     def augment(self, images: torch.Tensor) -> torch.Tensor:
         """Mirror half of the images, and shift all."""

@@ -80,7 +80,9 @@ def refuse_with_checkpoint(values: Sequence[Given], saved: Path | None) -> None:
         values: The values from configs and options.
         saved: The config.yaml of the run that `--run` names. It may name the weights that the run started from.
     """
-    here = given_here(saved, values) if saved else values
+    here = values
+    if saved:
+        here = given_here(saved, values)
     asked = place_of("init_from", here)
     if asked and asked.value not in (None, "null"):
         problem = (
@@ -94,7 +96,9 @@ def as_names(value: str | list[str] | None) -> list[str]:
     """Return one name or several as a list."""
     if value is None:
         return []
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    return value
 
 
 def find_weights(wanted: str, logs: Path) -> Path:
@@ -262,7 +266,9 @@ def included(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
     for prefix in prefixes:
         if not any(begins_with(name, prefix) for name in names):
             near = get_close_matches(prefix, beginnings(names), cutoff=0.5)
-            advice = f"such as {', '.join(near)}" if near else some(names)
+            advice = some(names)
+            if near:
+                advice = f"such as {', '.join(near)}"
             raise UserError(
                 f"init_include has {prefix}, but no name in the model begins so: {advice}"
             )
@@ -305,4 +311,6 @@ def some(names: Iterable[str]) -> str:
     """Return the first names, separated by commas."""
     names = list(names)
     first = ", ".join(names[:NAMES_SHOWN])
-    return f"{first}, …" if len(names) > NAMES_SHOWN else first
+    if len(names) > NAMES_SHOWN:
+        return f"{first}, …"
+    return first

@@ -66,10 +66,11 @@ def checked_value(key: str, value: Any) -> Any:
     try:
         return FROM_DATA[key](value)
     except NOT_CONVERTED:
-        kind = "whole numbers" if FROM_DATA[key] is list else "a whole number"
-        raise UserError(
-            f"{key} of the data module is {described(value)}, but must be {kind}"
-        ) from None
+        kind = "a whole number"
+        if FROM_DATA[key] is list:
+            kind = "whole numbers"
+        problem = f"{key} of the data module is {described(value)}"
+        raise UserError(f"{problem}, but must be {kind}") from None
 
 
 def say_unused_links(links: Iterable[tuple[str, str]], data: Any, model: Any) -> None:
@@ -88,10 +89,9 @@ def say_unused_links(links: Iterable[tuple[str, str]], data: Any, model: Any) ->
             continue
         argument = target.removeprefix("model.init_args.")
         if argument in taken:
-            rank_zero_info(
-                f"{source} is linked to model.{argument}, but {type(data).__name__} has no {attribute}: "
-                "the link passes nothing"
-            )
+            link = f"{source} is linked to model.{argument}"
+            problem = f"{type(data).__name__} has no {attribute}"
+            rank_zero_info(f"{link}, but {problem}: the link passes nothing")
 
 
 def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:

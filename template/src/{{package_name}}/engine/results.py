@@ -34,8 +34,11 @@ class Results(NamedTuple):
     @property
     def difference(self) -> str:
         """The difference to the run's own results, such as `last.ckpt, data.test_size 100`."""
-        parts = [Path(self.checkpoint).name if self.checkpoint else "untrained weights"]
-        parts += [f"{key} {described(value)}" for key, value in self.changes.items()]
+        parts = ["untrained weights"]
+        if self.checkpoint:
+            parts = [Path(self.checkpoint).name]
+        for key, value in self.changes.items():
+            parts.append(f"{key} {described(value)}")
         return ", ".join(parts)
 
 
@@ -48,27 +51,39 @@ def results_of(subcommand: str, run: Path, checkpoint: str | None, config: Any) 
         checkpoint: The path of the checkpoint; None for untrained weights.
         config: The configuration of the command, as plain values.
     """
-    place = Path(checkpoint).absolute() if checkpoint else None
-    named = checkpoint
-    if place and place.is_relative_to(run):
-        named = place.relative_to(run).as_posix()
+    named = name_in(run, checkpoint)
     if not (run / "config.yaml").exists():  # this command begins the run
         return Results(run, named, {}, of_the_run=True)
     saved = read_config(run / "config.yaml")
     ignored = set(WITHOUT_INFLUENCE)
     if read_run(run).get("data"):
         ignored.update(PLACES)
-    changes = dict(changed(relevant(saved, subcommand), relevant(config, subcommand), ignored))
-    is_own = place is not None and place.resolve() == own_checkpoint(run).resolve()
-    if is_own and not changes:
+    before = relevant(saved, subcommand)
+    now = relevant(config, subcommand)
+    changes = dict(changed(before, now, ignored))
+    if is_own_checkpoint(run, checkpoint) and not changes:
         return Results(run, named, changes, of_the_run=True)
     return Results(run / "other" / new_id(), named, changes, of_the_run=False)
 
 
-def own_checkpoint(run: Path) -> Path:
-    """Return the checkpoint whose results are those of the run: best.ckpt, or last.ckpt without one."""
-    best = run / "checkpoints" / "best.ckpt"
-    return best if best.exists() else best.with_name("last.ckpt")
+def name_in(run: Path, checkpoint: str | None) -> str | None:
+    """Return the path of a checkpoint, relative to the run's directory if it is there."""
+    if not checkpoint:
+        return checkpoint
+    place = Path(checkpoint).absolute()
+    if not place.is_relative_to(run):
+        return checkpoint
+    return place.relative_to(run).as_posix()
+
+
+def is_own_checkpoint(run: Path, checkpoint: str | None) -> bool:
+    """Return whether the results of a checkpoint are those of the run: best.ckpt, or last.ckpt without one."""
+    if not checkpoint:
+        return False
+    own = run / "checkpoints" / "best.ckpt"
+    if not own.exists():
+        own = own.with_name("last.ckpt")
+    return Path(checkpoint).absolute().resolve() == own.resolve()
 
 
 def relevant(config: dict[str, Any], subcommand: str) -> dict[str, Any]:

@@ -41,12 +41,9 @@ class Block(nn.Module):
                 nn.ReLU(),
                 conv_bn(channels, channels, kernel_size=3),
             )
-        same_shape = stride == 1 and channels_in == channels
-        self.shortcut = (
-            nn.Identity()
-            if same_shape
-            else conv_bn(channels_in, channels, kernel_size=1, stride=stride)
-        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = conv_bn(channels_in, channels, kernel_size=1, stride=stride)
 
     def forward(self, images: Tensor) -> Tensor:
         return F.relu(self.residual(images) + self.shortcut(images))
@@ -76,13 +73,16 @@ class ResNet(nn.Sequential):
                 f"ResNet takes images of shape (C, H, W), not data of shape {tuple(input_shape)}"
             )
         bottleneck = depth == 50
-        blocks, channels_in = [], width
+        blocks = []
+        channels_in = width
         for stage, count in enumerate(BLOCKS[depth]):
-            channels = width * 2**stage * (4 if bottleneck else 1)
+            channels = width * 2**stage
+            if bottleneck:
+                channels *= 4
             for index in range(count):
-                blocks.append(
-                    Block(channels_in, channels, 2 if stage and not index else 1, bottleneck)
-                )
+                halves = stage > 0 and index == 0  # the first block of each later stage
+                stride = 2 if halves else 1
+                blocks.append(Block(channels_in, channels, stride, bottleneck))
                 channels_in = channels
         super().__init__(
             conv_bn(input_shape[0], width, kernel_size=3),
