@@ -217,12 +217,14 @@ def test_a_run_forgets_what_it_has_predicted(project: Path, new: Path) -> None:
 @pytest.mark.parametrize("missing", ["nowhere", "empty"])
 def test_a_missing_or_empty_folder_is_named(project: Path, missing: str) -> None:
     (project / "empty").mkdir()
-    message = fail(project, "predict", "--run=pictures", *QUIET, f"--data.predict={missing}")
+    options = (*QUIET, f"--data.predict={missing}", "--ckpt_path=last")
+    message = fail(project, "predict", "--run=pictures", *options)
     assert message in (
         "there is no nowhere: name a folder of pictures, or a picture",
         "empty has no pictures in it",
     )
     assert not list(project.glob("logs/pictures/*/new"))
+    assert not list(project.glob("logs/pictures/*/other")), "the folder of another checkpoint"
 
 
 def test_new_data_are_for_predict_alone(project: Path, new: Path) -> None:

@@ -134,11 +134,11 @@ class RunCLI(LightningCLI):
             launcher.kill(signal.SIGKILL)
 
     def clean_up(self) -> None:
-        """Remove the run's directory if it is empty, and close the connection to other processes."""
+        """Remove the directory of the results if it is empty, and close the connection to other processes."""
         if self.start:
             with suppress(OSError):
-                self.start.directory.rmdir()
-                self.start.directory.parent.rmdir()
+                self.results_directory.rmdir()
+                self.results_directory.parent.rmdir()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # Gloo's threads would abort the interpreter at exit
 
