@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -63,6 +65,21 @@ def accuracy(output: str) -> float:
 def test_no_step_waits_for_the_device(project: Path, options: tuple[str, ...]) -> None:
     watched = "--trainer.callbacks+=my_project.callbacks.own.Waiting"
     fit(project, *options, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1000", watched)
+
+
+def test_macro_f1_does_not_wait_for_the_device(project: Path) -> None:
+    code = """
+import torch
+from my_project.utils.macro_f1 import MacroF1
+
+metric = MacroF1(10).cuda()
+logits = torch.randn(64, 10, device="cuda")
+labels = torch.randint(10, (64,), device="cuda")
+metric.update(logits, labels)
+torch.cuda.set_sync_debug_mode("error")
+metric.update(logits, labels)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=project / "src", check=True)
 
 
 def test_what_the_recipe_trains_is_plain_and_a_cpu_evaluates_it(project: Path) -> None:
