@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from my_project.data_modules.mnist import MNISTDataModule
 from my_project.engine.start import keep_freed_memory
 from my_project.models.simplenet import SimpleNet
+from my_project.utils.schedules import WarmupSchedule
 
 
 def main() -> None:  # noqa: PLR0915
@@ -38,11 +39,9 @@ def main() -> None:  # noqa: PLR0915
         for part in (data.train_set, data.val_set)
     )
     net = SimpleNet(10, (1, 28, 28)).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, fused=True)
     steps = -(-len(labels) // options.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 0.01, total_steps=options.epochs * steps
-    )
+    schedule = WarmupSchedule(optimizer, total_steps=options.epochs * steps)
     seconds = []
     for _ in range(options.epochs):
         start = time.perf_counter()

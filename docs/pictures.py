@@ -143,16 +143,14 @@ def draw_search(project: Path) -> None:
     workers[1].kill()
     if [worker.wait() for worker in workers] != [0, -signal.SIGKILL, 0]:
         sys.exit("the search failed")
-    plot = "plot --name optimizer --x model.lr_scheduler.max_lr"
+    plot = "plot --name optimizer --x model.optimizer.lr"
     python(project, f"-m my_project.runs {plot} --output {ROOT / 'docs' / 'search.svg'}")
 
 
 def draw_runs(project: Path, home: Path) -> None:
     """Draw the table of three runs with different learning rates."""
     for number, rate in enumerate((0.001, 0.01, 0.1), start=1):
-        python(
-            project, f"src/main.py fit {MLP} --name exp{number} --model.lr_scheduler.max_lr {rate}"
-        )
+        python(project, f"src/main.py fit {MLP} --name exp{number} --model.optimizer.lr {rate}")
     command = "-m my_project.runs list --name exp1 --name exp2 --name exp3 --sort -best.val/acc"
     draw(
         "runs",

@@ -41,6 +41,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "logger": {},
     "runs": {**TOOLS, "tooling": ["report", "runs"]},
     "predict": {"datasets": ["digits", "csv_table"], "models": ["mlp", "simplenet"]},
+    "fine_tuning": {"datasets": ["digits"], "models": ["simplenet", "vit"]},
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},

@@ -7,7 +7,7 @@ import pytest
 from helpers.commands import DIGITS, fail
 from helpers.run_files import record
 from helpers.template import sweep
-from helpers.trained_project import QUIET, SHORT, WIDE, go, only, refuse_digits
+from helpers.trained_project import ONE_CYCLE, QUIET, SHORT, WIDE, go, only, refuse_digits
 
 YAML = {
     "trainer": "trainer: {{{}}}",
@@ -40,7 +40,7 @@ def placed(line: str, where: str) -> str:
         ("model", "compil", "compile"),
         ("model.net", "in_chanels", "in_channels"),
         ("model.optimizer", "weightdecay", "weight_decay"),
-        ("model.lr_scheduler", "maxlr", "max_lr"),
+        ("model.lr_scheduler", "warmp", "warmup"),
         ("data", "batchsize", "batch_size"),
         ("trainer.logger", "savedir", "save_dir"),
         ("checkpoint", "monitr", "monitor"),
@@ -146,7 +146,8 @@ def test_a_wrong_type_is_answered_with_the_right_one(
         ("data.num_workers", "-1", "0"),
         ("model.optimizer.lr", "-1.0", "0"),
         ("model.optimizer.weight_decay", "-0.1", "0"),
-        ("model.lr_scheduler.max_lr", "-1.0", "0"),
+        ("model.lr_scheduler.total_steps", "-1", "1"),
+        ("model.lr_scheduler.warmup", "-1.0", "0"),
         ("trainer.accumulate_grad_batches", "0", "1"),
         ("trainer.check_val_every_n_epoch", "0", "1"),
         ("trainer.gradient_clip_val", "-1.0", "0"),
@@ -193,13 +194,15 @@ def test_what_lightning_refuses_is_said_in_a_line(fitted: Path, option: str, wor
     [
         ("--model.optimizer.betas [2,3]", "beta 2.0"),
         ("--model.optimizer SGD --model.optimizer.nesterov true", "Nesterov momentum"),
-        ("--model.lr_scheduler.pct_start 3", "pct_start 3.0 between 0 and 1"),
-        ("--model.lr_scheduler.total_steps -1", "total_steps -1 positive"),
+        (f"{ONE_CYCLE} --model.lr_scheduler.pct_start 3", "pct_start 3.0 between 0 and 1"),
         (
             "--trainer.max_epochs -1 --trainer.max_time 00:00:01:00",
-            "OneCycleLR has no end trainer.max_epochs",
+            "WarmupSchedule has no end trainer.max_epochs",
         ),
-        ("--model.lr_scheduler.total_steps 1", "OneCycleLR ends after 1 of steps leave out"),
+        (
+            f"{ONE_CYCLE} --model.lr_scheduler.total_steps 1",
+            "OneCycleLR ends after 1 of steps leave out",
+        ),
         ("--trainer.val_check_interval 1000", "val_check_interval 1000 batches"),
         ("--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor nope", "nope val/loss"),
         ("--checkpoint.monitor nope", "nope val/loss"),

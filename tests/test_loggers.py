@@ -48,8 +48,10 @@ def check(logger: str, directory: Path, tested: dict[str, float]) -> None:
     model = "model/init_args"
     assert parameters[f"{model}/optimizer/class_path"] == "torch.optim.AdamW"
     assert float(parameters[f"{model}/optimizer/init_args/weight_decay"]) == 0.01
-    assert parameters[f"{model}/lr_scheduler/class_path"] == "torch.optim.lr_scheduler.OneCycleLR"
-    assert float(parameters[f"{model}/lr_scheduler/init_args/max_lr"]) == 0.01
+    assert parameters[f"{model}/lr_scheduler/class_path"] == (
+        "my_project.utils.schedules.WarmupSchedule"
+    )
+    assert float(parameters[f"{model}/optimizer/init_args/lr"]) == 0.01
     assert not any(name.startswith("optimizer/") for name in parameters), "they are there once"
 
 

@@ -24,6 +24,8 @@ def test_the_whole_configuration_of_fit_is_taken_by_test(
 
 MLP = "fit D --model.net=my_project.models.mlp.MLP --model.net.hidden_sizes"
 PROVOKED = {
+    "Unexpected keys: {'freez'}": 'fit D --model.param_groups=[{"params":"net","freez":1}]',
+    "Missing required keys: {'params'}": 'fit D --model.param_groups=[{"freeze":1}]',
     "Option 'optimizr' is not accepted": "fit D --model.optimizr=SGD",
     "Subcommand 'fit' does not accept option 'trainer.max_epoch'": 'fit D -c={"zzz":1}',
     "unrecognized arguments: --optimizr.lr=0.1": "fit D --model.optimizr.lr=0.1",

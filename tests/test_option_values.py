@@ -28,8 +28,8 @@ OPTIONS = {
     "model.optimizer.lr": ["", "-1", ".nan", ".inf", "-.inf", "x", "null", "[1]"],
     "model.optimizer.betas": ["1", "[a,b]", "[0.9,.inf]"],
     "model.optimizer.weight_decay": [".nan", ".inf", "x", "-1"],
-    "model.lr_scheduler.max_lr": ["-1", ".nan", ".inf", "x", "[.nan]"],
-    "model.lr_scheduler.pct_start": [".nan", "x"],
+    "model.lr_scheduler.warmup": ["-1", ".nan", ".inf", "x", "[.nan]"],
+    "model.lr_scheduler.decay": [".nan", "x"],
     "model.net": [
         "zzz",
         "my.Net",
@@ -124,8 +124,8 @@ def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(
             "model.monitor is val/loss, but it follows checkpoint.monitor, val/acc: set --checkpoint.monitor instead",
         ),
         (
-            "fit D --model.lr_scheduler.max_lr .nan",
-            "model.lr_scheduler.max_lr is .nan, but must be a finite number",
+            "fit D --model.lr_scheduler.warmup .nan",
+            "model.lr_scheduler.warmup is .nan, but must be a finite number",
         ),
         ("fit D --trainer.callbacks EarlyStopping", "trainer.callbacks.monitor is missing"),
     ],

@@ -114,7 +114,7 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     focal = re.search(r"`(--model \S+FocalModule)`", readme)
     assert focal is not None
     printed = succeed(project, "fit", *DIGITS, *SHORT, *focal[1].split(), "--print_config")
-    assert "FocalModule" in printed and "OneCycleLR" in printed, (
+    assert "FocalModule" in printed and "WarmupSchedule" in printed, (
         "the new class keeps what the config has set"
     )
     succeed(project, "fit", *DIGITS, *SHORT, *focal[1].split())

@@ -23,6 +23,7 @@ TRAININGS = {
         "--trainer.callbacks+=my_project.callbacks.stop.Unfreeze",
     ),
     "seldom": ("--trainer.check_val_every_n_epoch=2",),
+    "frozen": ("--model=my_project.modules.own.FrozenModule",),
 }  # fmt: skip
 
 
@@ -62,6 +63,9 @@ CELLS = [
     ("own", 12, "cosine", "validated"),
     ("own", 8, "plateau", "seldom"),
     ("own", 10, "onecycle", "scheduled"),
+    ("SIGTERM", 5, "warmup", "frozen"),
+    ("own", 8, "warmup", "frozen"),
+    ("SIGTERM", 13, "warmup", "frozen"),
 ]
 
 

@@ -8,6 +8,7 @@ from helpers.commands import DIGITS, fail
 from helpers.run_files import load
 from helpers.trained_project import (
     DIVERGE,
+    ONE_CYCLE,
     QUIET,
     VERBS,
     WIDE,
@@ -81,10 +82,12 @@ def test_a_checkpoint_of_another_model_is_refused(fitted: Path, verb: str) -> No
     )
 
 
-def test_a_one_cycle_schedule_cannot_be_prolonged(fitted: Path, exp1: Path) -> None:
-    options = ["--name=longer", "--trainer.max_epochs=3", f"--ckpt_path={last(exp1)}"]
-    line = fail(fitted, "fit", *DIGITS, *QUIET, *options)
-    assert "OneCycleLR ends after 80 of 120 steps" in line
+def test_a_one_cycle_schedule_cannot_be_prolonged(fitted: Path) -> None:
+    options = f"{ONE_CYCLE} --trainer.limit_train_batches 3"
+    shorter = fit(fitted, f"--name shorter --trainer.max_epochs 1 {options}")
+    longer = f"--name longer --trainer.max_epochs 3 --ckpt_path {last(shorter)} {options}"
+    line = fail(fitted, "fit", *DIGITS, *QUIET, *longer.split())
+    assert "OneCycleLR ends after 3 of 9 steps" in line
 
 
 def test_an_interrupted_one_cycle_schedule_goes_on(project: Path) -> None:
@@ -100,7 +103,7 @@ def test_an_interrupted_one_cycle_schedule_goes_on(project: Path) -> None:
                 trainer.should_stop = True
         """,
     )
-    options = "--name cycle --trainer.max_epochs 2 --trainer.limit_train_batches 3"
+    options = f"--name cycle --trainer.max_epochs 2 --trainer.limit_train_batches 3 {ONE_CYCLE}"
     stopped = scheduler(
         fit(project, f"{options} --trainer.callbacks+=my_project.callbacks.stop.StopAfterOneEpoch")
     )

@@ -107,5 +107,5 @@ def test_optimizer_and_scheduler_are_among_the_loggers_hyperparameters(exp1: Pat
     parameters = configuration["model"]["init_args"]
     assert parameters["optimizer"]["class_path"] == "torch.optim.AdamW"
     assert parameters["optimizer"]["init_args"]["weight_decay"] == 0.01
-    assert parameters["lr_scheduler"]["class_path"] == "torch.optim.lr_scheduler.OneCycleLR"
-    assert parameters["lr_scheduler"]["init_args"]["max_lr"] == 0.01
+    assert parameters["optimizer"]["init_args"]["lr"] == 0.01
+    assert parameters["lr_scheduler"]["class_path"] == "my_project.utils.schedules.WarmupSchedule"

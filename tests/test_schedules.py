@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.run_files import load
-from helpers.trained_project import SHORT, fit, last, scheduler
+from helpers.trained_project import ONE_CYCLE, SHORT, fit, last, scheduler
 
 
 def metrics(directory: Path, name: str) -> list[float]:
@@ -15,21 +15,21 @@ def metrics(directory: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
-def test_one_cycle_spans_all_batches(exp1: Path) -> None:
+def test_a_schedule_spans_all_batches(exp1: Path) -> None:
     state = scheduler(exp1)
     assert state["total_steps"] == state["last_epoch"] == 2 * math.ceil(1257 / 32)
     assert state["_last_lr"][0] < 1e-4, "it ends far below where it starts"
 
 
-def test_one_cycle_counts_optimizer_steps_not_batches(fitted: Path) -> None:
-    options = (
-        "--trainer.max_epochs 2 --trainer.limit_train_batches 5 --trainer.accumulate_grad_batches 2"
-    )
+@pytest.mark.parametrize("schedule", ["", ONE_CYCLE])
+def test_a_schedule_counts_optimizer_steps_not_batches(fitted: Path, schedule: str) -> None:
+    options = "--trainer.max_epochs 2 --trainer.limit_train_batches 5"
+    options += f" --trainer.accumulate_grad_batches 2 {schedule}"
     state = scheduler(fit(fitted, f"--name accumulated {options}"))
     assert state["total_steps"] == state["last_epoch"] == 2 * 3
 
 
-def test_one_cycle_takes_a_length_that_is_given(fitted: Path) -> None:
+def test_a_schedule_takes_a_length_that_is_given(fitted: Path) -> None:
     assert (
         scheduler(fit(fitted, f"--name given {SHORT} --model.lr_scheduler.total_steps 50"))[
             "total_steps"
@@ -57,7 +57,7 @@ def test_other_schedules_step_after_every_epoch(fitted: Path) -> None:
         fit(fitted, f"--name step {options} --trainer.max_epochs 2 --trainer.limit_train_batches 3")
     )
     assert state["last_epoch"] == 2
-    assert state["_last_lr"] == [pytest.approx(0.00025)]
+    assert state["_last_lr"] == [pytest.approx(0.0025)]
 
 
 def test_null_means_a_constant_learning_rate_and_adamw(fitted: Path) -> None:

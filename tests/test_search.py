@@ -268,14 +268,12 @@ def test_a_trial_that_fails_is_told_and_the_next_one_begins(search_project: Path
 
 
 def test_a_trial_that_diverges_is_a_bad_one_and_no_mistake(search_project: Path) -> None:
-    grid = {"model.lr_scheduler.max_lr": [1e30, 0.01]}
+    grid = {"model.optimizer.lr": [1e30, 0.01]}
     settings = {"search_space": deepcopy(grid), "seed": 0}
     sampler = {"class_path": "optuna.samplers.GridSampler", "init_args": settings}
     write(search_project, space=grid, trials=2, sampler=sampler)
     output = search(search_project, "--trainer.max_epochs=1")
-    states = {
-        trial.params["model.lr_scheduler.max_lr"]: trial.state for trial in trials(search_project)
-    }
+    states = {trial.params["model.optimizer.lr"]: trial.state for trial in trials(search_project)}
     assert states == {1e30: TrialState.PRUNED, 0.01: TrialState.COMPLETE}
     assert output.count(": training has diverged: after ") == 1
     assert "The trial failed" not in output

@@ -72,7 +72,7 @@ def test_what_a_study_cannot_become_is_refused(search_project: Path) -> None:
     search(search_project, "--trainer.max_epochs=1")
     write(search_project, trials=2, space=GRID, direction="minimize")
     assert "direction is minimize, but the study lr" in refused(search_project, *MLP)
-    write(search_project, trials=2, space={**GRID, "model.lr_scheduler.max_lr": [0.1, 0.2]})
+    write(search_project, trials=2, space={**GRID, "model.optimizer.lr": [0.1, 0.2]})
     assert "name another one with --study" in refused(search_project, *MLP)
     (search_project / "configs" / "experiment" / "lr.yaml").write_text("# Mine\n")
     assert "configs/experiment/lr.yaml was not written by a search" in refused(search_project, *MLP)
@@ -82,8 +82,7 @@ def test_what_a_study_cannot_become_is_refused(search_project: Path) -> None:
 def test_the_config_that_is_shipped_can_be_searched(search_project: Path) -> None:
     output = search(search_project, "--trials=1", "--trainer.max_epochs=1", study="optimizer")
     assert all(
-        f"--{key}=" in output
-        for key in ("model.lr_scheduler.max_lr", "model.optimizer.weight_decay")
+        f"--{key}=" in output for key in ("model.optimizer.lr", "model.optimizer.weight_decay")
     )
 
 
@@ -100,7 +99,7 @@ def test_the_command_of_a_sweeps_agent_trains(
     )
     sweep = yaml.safe_load((project / "configs" / "search" / "sweep.yaml").read_text())
     values = {
-        "model.lr_scheduler.max_lr": 0.004,
+        "model.optimizer.lr": 0.004,
         "model.optimizer.weight_decay": 0.02,
         "data.batch_size": 128,
     }
@@ -124,7 +123,7 @@ def test_the_command_of_a_sweeps_agent_trains(
     )
     (run,) = project.glob("logs/sweep/*")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["model"]["init_args"]["lr_scheduler"]["init_args"]["max_lr"] == 0.004
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.004
     assert config["data"]["init_args"]["batch_size"] == 128
     assert config["trainer"]["logger"]["class_path"] == "lightning.pytorch.loggers.WandbLogger"
     assert config["trainer"]["logger"]["init_args"]["project"] == sweep["project"] == "my_project"

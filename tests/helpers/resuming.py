@@ -70,6 +70,16 @@ class OwnModule(LightningModule):
         self.log_dict({"val/loss": self.val_loss, "val/best": self.best.compute()})
 
 
+class FrozenModule(OwnModule):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.net.append(nn.BatchNorm1d(10))
+        self.param_groups = [
+            {"params": ["net.1", "net.5"], "freeze": 1, "lr_scale": 0.5},
+            {"params": "norms_and_biases", "weight_decay": 0.0},
+        ]
+
+
 class TunedModule(OwnModule):
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW((p for p in self.parameters() if p.requires_grad), lr=0.01)
@@ -212,6 +222,10 @@ SCHEDULES = {
     "constant": ("--model.lr_scheduler=null",),
     "onecycle": (f"--model.lr_scheduler={TORCH}OneCycleLR", "--model.lr_scheduler.max_lr=0.02"),
     "cosine": (f"--model.lr_scheduler={TORCH}CosineAnnealingLR", "--model.lr_scheduler.T_max=3"),
+    "warmup": (
+        "--model.lr_scheduler=my_project.utils.schedules.WarmupSchedule",
+        "--model.lr_scheduler.decay=linear",
+    ),
     "plateau": (
         f"--model.lr_scheduler={TORCH}ReduceLROnPlateau",
         "--model.lr_scheduler.patience=0",

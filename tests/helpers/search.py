@@ -22,14 +22,14 @@ MLP = (
 SEARCH: dict[str, Any] = {
     "metric": "val/acc",
     "trials": 3,
-    "space": {"model.lr_scheduler.max_lr": {"low": 0.001, "high": 0.01, "log": True}},
+    "space": {"model.optimizer.lr": {"low": 0.001, "high": 0.01, "log": True}},
     "pruner": {"class_path": "optuna.pruners.NopPruner"},
     "heartbeat": 1,
 }
 
 
 # One learning rate learns, the other one does not: it is below 0.5 at the third epoch
-GRID = {"model.lr_scheduler.max_lr": [0.01, 1e-9], "data.batch_size": [64]}
+GRID = {"model.optimizer.lr": [0.01, 1e-9], "data.batch_size": [64]}
 
 
 @pytest.fixture(scope="module")

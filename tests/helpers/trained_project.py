@@ -21,6 +21,9 @@ QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=
 SHORT = "--trainer.max_epochs=1 --trainer.limit_train_batches=2"
 
 
+ONE_CYCLE = "--model.lr_scheduler OneCycleLR --model.lr_scheduler.max_lr 0.01"
+
+
 VERBS = ("fit", "validate", "test", "predict")
 
 

@@ -14,7 +14,8 @@ Where to look for a subject:
 - resuming, bit for bit: resume.py, loop_position.py, metric_states.py, random_states.py, schedule_changes.py,
   nothing_left.py
 - the end of a training: stopping.py (signals, such as Ctrl-C), training_end.py (why it has ended)
-- callbacks and loggers of every run: run_callbacks.py, loggers.py, monitor.py, finders.py, progress.py, noise.py
+- callbacks and loggers of every run: run_callbacks.py, loggers.py, learning_rates.py, monitor.py, finders.py,
+  progress.py, noise.py
 - data: samplers.py, samples.py, download.py, picture_files.py, new_pictures.py
 - git: git.py, commit.py
 - where modules are imported from: import_path.py

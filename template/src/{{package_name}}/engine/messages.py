@@ -34,6 +34,9 @@ LOST_PROCESS = re.compile(r"gloo|NCCL|Dist\w+Error")  # DistBackendError: NCCL e
 # Part of Lightning's KeyError "Trying to restore optimizer state but checkpoint contains only the model."
 WEIGHTS_ALONE = "checkpoint contains only the model"
 WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModule, Callback]
+DOTTED_NAME = re.compile(
+    r"\w+(?:\.\w+)+"
+)  # my_project.utils.x.Entry in list[my_project.utils.x.Entry]
 # InvalidCxxCompiler: No working C++ compiler found
 NO_COMPILER = re.compile(r"InvalidCxx|find C c")
 # Lightning's error about DataLoader(dataset, 64) in predict, which it rebuilds by keywords
@@ -115,6 +118,21 @@ def missing_argument(
     if mistake.cls or mistake.keys:
         return joined(mistake.key, name), "is missing"
     return name, f"is missing: pass a config that has it, such as -c configs/{name}/<name>.yaml"
+
+
+def unknown_entry(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
+    name = match["name"]
+    kinds = [find_class(path) for path in DOTTED_NAME.findall(" ".join(mistake.types))]
+    known = [key for kind in kinds for key in getattr(kind, "__annotations__", {})]
+    return joined(mistake.key, name), f"is not a known key{nearest(name, known)}"
+
+
+def missing_entry(
+    match: re.Match[str], mistake: Mistake, options: Sequence[str]
+) -> tuple[str, str]:
+    return joined(mistake.key, match["name"]), "is missing"
 
 
 def missing_value(
@@ -249,6 +267,16 @@ def no_sub_command(
 
 
 RULES = [
+    Rule(
+        "Unexpected keys: {'freez'}",  # of a TypedDict
+        re.compile(r"Unexpected keys: \{'(?P<name>[^']*)'"),
+        unknown_entry,
+    ),
+    Rule(
+        "Missing required keys: {'params'}",
+        re.compile(r"Missing required keys: \{'(?P<name>[^']*)'"),
+        missing_entry,
+    ),
     Rule(
         "Option 'optimizr' is not accepted",
         re.compile(r"Option '(?P<name>[\w.]+)' is not accepted"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
 from lightning.pytorch.callbacks import ProgressBar as AnyProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -13,6 +13,7 @@ from .averaged_weights import with_current_weights_at_first, without_averaging
 from .best_checkpoint import BestCheckpoint
 from .checkpoint_files import AtomicCheckpointIO
 from .finite_weights import FiniteWeights
+from .learning_rates import LearningRates
 from .monitor import MonitoredMetrics
 from .predictions import PredictionWriter
 from .progress import LayerSummary, ProgressBar
@@ -57,6 +58,8 @@ def callbacks_of(
     if record:
         callbacks.append(record)
     callbacks += [StopAtBatchEnd(), FiniteWeights(), MonitoredMetrics(), *own]
+    if record and subcommand == "fit" and not has_kind(own, LearningRateMonitor):
+        callbacks.append(LearningRates())
     if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
         callbacks.append(ProgressBar())
     if trainer.enable_model_summary is not False and not has_kind(own, ModelSummary):

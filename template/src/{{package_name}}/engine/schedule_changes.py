@@ -5,10 +5,12 @@ state. A changed schedule continues as if the run had used it from the start.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ..utils.project import UserError
@@ -76,8 +78,11 @@ def replace_changed_states(
     if saved.get("optimizers", optimizers) != optimizers:
         change = f"{short(optimizers)} replaces {short(saved['optimizers'])}"
         rank_zero_info(f"Optimizer: {change} and starts without state")
-        states = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        checkpoint["optimizer_states"] = states
+        checkpoint["optimizer_states"] = states_of(trainer.optimizers)
+    elif have_changed_groups(trainer, checkpoint):
+        change = f"the groups of param_groups have changed, and {short(optimizers)}"
+        rank_zero_info(f"Optimizer: {change} starts without state")
+        checkpoint["optimizer_states"] = states_of(trainer.optimizers)
     schedules = describe_schedules(trainer, planned_steps)
     if saved.get("schedules", schedules) == schedules:
         return False
@@ -87,6 +92,27 @@ def replace_changed_states(
     states = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
     checkpoint["lr_schedulers"] = states
     return True
+
+
+def states_of(optimizers: Sequence[Optimizer]) -> list[dict[str, Any]]:
+    return [optimizer.state_dict() for optimizer in optimizers]
+
+
+def have_changed_groups(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Return whether the optimizers have other groups of parameters than in a checkpoint, because of `param_groups`.
+
+    Groups that a BaseFinetuning callback adds later are no change.
+    """
+    saved = [state["param_groups"] for state in checkpoint.get("optimizer_states", [])]
+    present = [state["param_groups"] for state in states_of(trainer.optimizers)]
+    if not any("lr_name" in group for groups in (*saved, *present) for group in groups):
+        return False
+    return described_groups(saved) != described_groups(present)
+
+
+def described_groups(optimizers: Sequence[Sequence[dict[str, Any]]]) -> list[list[Any]]:
+    """Return the name and the numbers of the parameters of each group."""
+    return [[(group.get("lr_name"), group["params"]) for group in groups] for groups in optimizers]
 
 
 def difference(saved: list[Description], given: list[Description]) -> str:

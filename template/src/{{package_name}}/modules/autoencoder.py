@@ -1,6 +1,7 @@
 """Autoencoding: loss, predictions and the optimizer, for any network that reconstructs its inputs."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,6 +12,7 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from ..utils import optim
+from ..utils.param_groups import ParamGroup
 from ..utils.project import UserError
 
 
@@ -25,6 +27,8 @@ class AutoencoderModule(LightningModule):
         input_shape: Shape of one sample, such as (C, H, W); from the data module.
         optimizer: Builds the optimizer from the parameters; AdamW if None.
         lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        lr_interval: When that steps: after every `step` (batch) or `epoch`; its class decides if None.
+        param_groups: Learning rates, weight decay and freezing by names of parameters; see ParamGroup.
         monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
         mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
         compile: Compile the network with `torch.compile`.
@@ -36,6 +40,8 @@ class AutoencoderModule(LightningModule):
         input_shape: Sequence[int],
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["step", "epoch"] | None = None,
+        param_groups: list[ParamGroup] | None = None,
         monitor: str = "val/loss",
         mode: str = "min",
         compile: bool = False,
@@ -50,6 +56,8 @@ class AutoencoderModule(LightningModule):
             self.net.forward = torch.compile(self.net.forward)
         self.optimizer = optimizer or AdamW
         self.lr_scheduler = lr_scheduler
+        self.lr_interval = lr_interval
+        self.param_groups = param_groups
         self.monitor = monitor
         self.mode = mode
         # The metrics' own checks of values are off, because they would wait for the GPU in every step.

@@ -16,6 +16,7 @@ from ..utils import optim
 from ..utils.class_weights import balanced_weights, given_weights
 from ..utils.limits import Probability
 from ..utils.macro_f1 import MacroF1
+from ..utils.param_groups import ParamGroup
 from ..utils.project import UserError
 
 
@@ -30,6 +31,8 @@ class ClassificationModule(LightningModule):
         input_shape: Shape of one sample, such as (C, H, W); from the data module.
         optimizer: Builds the optimizer from the parameters; AdamW if None.
         lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        lr_interval: When that steps: after every `step` (batch) or `epoch`; its class decides if None.
+        param_groups: Learning rates, weight decay and freezing by names of parameters; see ParamGroup.
         monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
         mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
         compile: Compile the network with `torch.compile`.
@@ -51,6 +54,8 @@ class ClassificationModule(LightningModule):
         input_shape: Sequence[int],
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["step", "epoch"] | None = None,
+        param_groups: list[ParamGroup] | None = None,
         monitor: str = "val/acc",
         mode: str = "max",
         compile: bool = False,
@@ -69,6 +74,8 @@ class ClassificationModule(LightningModule):
             self.net.forward = torch.compile(self.net.forward)
         self.optimizer = optimizer or AdamW
         self.lr_scheduler = lr_scheduler
+        self.lr_interval = lr_interval
+        self.param_groups = param_groups
         self.monitor = monitor
         self.mode = mode
         self.num_classes = num_classes

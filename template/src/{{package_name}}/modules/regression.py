@@ -1,6 +1,7 @@
 """Regression: loss, metrics, predictions and the optimizer, for any network that gives numbers."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +13,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from ..utils import optim
+from ..utils.param_groups import ParamGroup
 from ..utils.project import UserError
 
 
@@ -29,6 +31,8 @@ class RegressionModule(LightningModule):
         input_shape: Shape of one sample, such as (C, H, W); from the data module.
         optimizer: Builds the optimizer from the parameters; AdamW if None.
         lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
+        lr_interval: When that steps: after every `step` (batch) or `epoch`; its class decides if None.
+        param_groups: Learning rates, weight decay and freezing by names of parameters; see ParamGroup.
         monitor: Metric that ReduceLROnPlateau follows; from `checkpoint.monitor`.
         mode: Whether more (`max`) or less (`min`) of it is better; from `checkpoint.mode`.
         compile: Compile the network with `torch.compile`.
@@ -44,6 +48,8 @@ class RegressionModule(LightningModule):
         input_shape: Sequence[int],
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["step", "epoch"] | None = None,
+        param_groups: list[ParamGroup] | None = None,
         monitor: str = "val/loss",
         mode: str = "min",
         compile: bool = False,
@@ -60,6 +66,8 @@ class RegressionModule(LightningModule):
             self.net.forward = torch.compile(self.net.forward)
         self.optimizer = optimizer or AdamW
         self.lr_scheduler = lr_scheduler
+        self.lr_interval = lr_interval
+        self.param_groups = param_groups
         self.monitor = monitor
         self.mode = mode
         self.register_buffer("target_mean", torch.zeros(num_outputs))
