@@ -262,6 +262,12 @@ data.setup("fit")
 counts = data.train_set.tensors[1].bincount().double()
 assert data.class_counts() == counts.tolist() and counts[7] < 20 < counts[6]
 weights = balanced_weights(data, 10)
+ignored = data.train_set.tensors[1].clone()
+ignored[counts.argmax()] = -100
+masks = ignored.view(-1, 1).repeat(1, 3)
+masks[:, 0] = 255
+data.train_set.tensors = (data.train_set.tensors[0], masks)
+assert data.class_counts() == (2 * ignored[ignored >= 0].bincount()).tolist()
 torch.testing.assert_close(weights.double(), (1 / counts) / (1 / counts).mean())
 
 torch.manual_seed(0)

@@ -239,7 +239,8 @@ class InMemoryDataModule(LightningDataModule):
             raise UserError(
                 f"the training labels of {type(self).__name__} are no class numbers: write its class_counts()"
             )
-        known = labels[labels >= 0]  # without those that the loss ignores
+        # Others are those that the loss ignores, such as -100, or 255 in masks.
+        known = labels[(labels >= 0) & (labels < self.num_classes)]
         counts: list[int] = known.bincount(minlength=self.num_classes).tolist()
         return counts
 
