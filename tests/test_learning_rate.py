@@ -194,8 +194,8 @@ def test_every_logger_gets_the_rate_of_the_step_and_once_an_epoch(project: Path)
     expected = {"4": 0.01, "7": 0.01, "9": 0.001, "14": 0.001, "15": 0.001}
     (record,) = project.glob("logs/logged/*/run.json")
     assert "lr" not in json.loads(record.read_text())["metrics"], "it is no metric"
-    (logger,) = project.glob("logs/logged/*/*/metrics.csv")
-    for path in (logger, *project.glob("logs/logged/*/metrics.csv")):
+    (copy,) = project.glob("logs/logged/*/*/metrics.csv")
+    for path in (copy, *project.glob("logs/logged/*/metrics.csv")):
         found = csv.DictReader(path.read_text().splitlines())
         logged = {row["step"]: float(row["lr"]) for row in found if row.get("lr")}
         assert logged == pytest.approx(expected), path
