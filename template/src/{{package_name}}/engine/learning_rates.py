@@ -13,9 +13,8 @@ class LearningRates(Callback):
     """
 
     def __init__(self) -> None:
-        self.last: dict[
-            str, float
-        ] = {}  # of the last step, because schedules change it after the step
+        # The rates of the last step, because schedules change them after the step
+        self.last: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"last": self.last}
@@ -27,23 +26,26 @@ class LearningRates(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self.last = learning_rates(trainer)
-        step = trainer.global_step
-        if (
-            not pl_module.automatic_optimization
-        ):  # several optimizers count each batch several times
-            step = trainer.fit_loop.epoch_loop.total_batch_idx
+        step = step_of_batch(trainer, pl_module, trainer.global_step)
         if (step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared
             self.write(trainer, step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        step = trainer.global_step - 1
-        if not pl_module.automatic_optimization:
-            step = trainer.fit_loop.epoch_loop.total_batch_idx
-        self.write(trainer, step)
+        self.write(trainer, step_of_batch(trainer, pl_module, trainer.global_step - 1))
 
     def write(self, trainer: Trainer, step: int) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **self.last}, step=step)
+
+
+def step_of_batch(trainer: Trainer, module: LightningModule, step: int) -> int:
+    """Return the step of the present batch: `step`, or the number of the batch if the module steps by itself.
+
+    Several optimizers would count a batch several times.
+    """
+    if module.automatic_optimization:
+        return step
+    return trainer.fit_loop.epoch_loop.total_batch_idx
 
 
 def learning_rates(trainer: Trainer) -> dict[str, float]:

@@ -58,7 +58,8 @@ def callbacks_of(
     if record:
         callbacks.append(record)
     callbacks += [StopAtBatchEnd(), FiniteWeights(), MonitoredMetrics(), *own]
-    if record and subcommand == "fit" and not has_kind(own, LearningRateMonitor):
+    if not has_kind(own, LearningRateMonitor):
+        # In every command, because Lightning warns of a callback that a checkpoint has and the trainer has not.
         callbacks.append(LearningRates())
     if trainer.enable_progress_bar is not False and not has_kind(own, AnyProgressBar):
         callbacks.append(ProgressBar())
