@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -96,11 +97,9 @@ def test_seeds_are_trained_one_after_the_other_and_summed_up(project: Path) -> N
     head, row = output.splitlines()[-2:]
     assert head.split()[:3] == ["experiment", "runs", "best.val/acc"] and "test/acc" in head
     assert row.split()[:2] == ["exp1", "3"]
-    (found,) = [
-        cell
-        for cell in row.split("  ")
-        if cell.strip().startswith(f"{mean(values):.3f}"[:4]) and "±" in cell
-    ]
+    columns = (re.split(r"\s{2,}", line.strip()) for line in (head, row))
+    found = dict(zip(*columns, strict=True))["test/acc"]
+    assert found.startswith(f"{mean(values):.3f}"[:4])
     assert float(found.split("±")[1].split()[0]) == pytest.approx(stdev(values), rel=0.06)
 
 

@@ -65,7 +65,7 @@ def test_without_an_api_key_a_line_says_what_to_do(
     online = ("--trainer.logger.offline=false", f"--trainer.default_root_dir={tmp_path}")
     message = fail(wandb_project, "fit", *DIGITS, *online)
     assert message == (
-        "Weights & Biases has no API key: run wandb login, or set --trainer.logger.offline true"
+        "the logger has no API key: run wandb login, or set --trainer.logger.offline true"
     )
 
 

@@ -37,6 +37,8 @@ WORD = re.compile(r"\w+")  # LightningModule and Callback in Union[LightningModu
 DOTTED_NAME = re.compile(
     r"\w+(?:\.\w+)+"
 )  # my_project.utils.x.Entry in list[my_project.utils.x.Entry]
+# An error of a logger that records at a server: No API key configured. Use `<client> login` to log in.
+NO_API_KEY = re.compile(r"No API key configured\. Use `(?P<command>\w+ login)`")
 # InvalidCxxCompiler: No working C++ compiler found
 NO_COMPILER = re.compile(r"InvalidCxx|find C c")
 # Lightning's error about DataLoader(dataset, 64) in predict, which it rebuilds by keywords
@@ -511,9 +513,10 @@ def known_problem(error: Exception, text: str) -> str | None:
         return "compile is true, but needs a C++ compiler, such as g++"
     if isinstance(error, ArgumentError):  # an option that cli.py adds is there already
         return blame(error)
-    if "wandb login" in text:
-        advice = "run wandb login, or set --trainer.logger.offline true"
-        return f"Weights & Biases has no API key: {advice}"
+    login = NO_API_KEY.search(text)
+    if login:
+        command = login["command"]
+        return f"the logger has no API key: run {command}, or set --trainer.logger.offline true"
     return label_message(error, text)
 
 
