@@ -335,17 +335,12 @@ class RunCLI(LightningCLI):
         return initial
 
     def evaluated(self, start: Start) -> Results:
-        """Return what this evaluation evaluates. Print whether its results are not the run's own."""
+        """Return what this evaluation evaluates."""
         verb = str(self.subcommand)
         config = config_values(self.parsers[verb], self.requested, left_out=[])
         if new_data_of(self.requested):  # its predictions have a folder of their own
             del config["data"]
-        results = results_of(verb, start.directory, start.checkpoint, config)
-        if not results.of_the_run:
-            rank_zero_info(
-                f"Not the run's own results, which stay as they are: {results.difference}"
-            )
-        return results
+        return results_of(verb, start.directory, start.checkpoint, config)
 
     def claim_directory(self, directory: Path, exclusive: bool) -> None:
         """Create the run's directory before a logger writes to it. If `exclusive`, lock it until this command ends."""
@@ -420,7 +415,10 @@ class RunCLI(LightningCLI):
     # 5. Checks
 
     def after_instantiate_classes(self) -> None:
-        """Raise UserError if the checkpoint or a callback does not fit the model."""
+        """Raise UserError if the checkpoint or a callback does not fit the model.
+
+        Then print whether the results of an evaluation will not be the run's own.
+        """
         say_unused_links(self.links, self.datamodule, self.model)
         config = self.config[self.subcommand]
         is_fit = self.subcommand == "fit"
@@ -432,6 +430,10 @@ class RunCLI(LightningCLI):
         if is_fit:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             check_callbacks(callbacks, config.as_dict(), self.model, bool(config.ckpt_path))
+        if self.results and not self.results.of_the_run:
+            rank_zero_info(
+                f"Not the run's own results, which stay as they are: {self.results.difference}"
+            )
 
     # 6. After a fit
 
