@@ -116,8 +116,8 @@ def test_on_a_terminal_a_run_is_a_line_and_long_values_are_folded(tool_runs: Pat
         (["--name=exp1"], ["exp1"]),
         (["--name", "exp1", "--status=failed"], []),
         (["--status", "finished"], ["exp2", "exp1"]),
-        (["--filter=model.init_args.optimizer.init_args.lr=0.01"], ["exp2"]),
-        (["--filter", "model.optimizer.lr=1e-2"], ["exp2"]),
+        (["--filter=model.init_args.optimizer.init_args.lr=0.02"], ["exp2"]),
+        (["--filter", "model.optimizer.lr=2e-2"], ["exp2"]),
         (["--filter=seed_everything=7"], ["exp1"]),
         (["--filter=git.dirty=true", "--filter=seed=42"], ["exp2"]),
         (["--filter=git.dirty=true", "--name=exp1"], []),
@@ -315,7 +315,7 @@ def test_help_names_the_commands_and_shows_examples(tool_runs: Path) -> None:
 def test_keys_that_differ_are_columns_if_one_asks(tool_runs: Path) -> None:
     (exp2, exp1) = table(tool_runs, "--varied")
     assert (exp1["seed_everything"], exp2["seed_everything"]) == ("7", "42")
-    assert exp2["model.optimizer.lr"] == "0.01" and "trainer.max_epochs" not in exp1
+    assert exp2["model.optimizer.lr"] == "0.02" and "trainer.max_epochs" not in exp1
     assert "seed_everything" not in table(tool_runs)[0]
 
 

@@ -55,7 +55,7 @@ def test_diff_shows_configuration_metrics_and_origin(tool_project: Path) -> None
     )
     lines = [re.split(r"  +", line.strip()) for line in configuration.splitlines()]
     assert lines[0] == ["configuration", f"logs/exp1/{one.name}", f"logs/exp2/{other.name}"]
-    assert ["model.init_args.optimizer.init_args.lr", "0.001", "0.01"] in lines
+    assert ["model.init_args.optimizer.init_args.lr", "0.01", "0.02"] in lines
     assert ["seed_everything", "7", "42"] in lines
     assert ["extra", "-", "[red]"] in lines
     assert not any(line[0].startswith(("data.", "trainer.")) for line in lines), (

@@ -77,7 +77,7 @@ def test_metrics_that_differ_are_an_error_and_what_else_differs_is_shown(
     run = copied(tool_runs, "exp2", tmp_path, change)
     done = tool(tool_runs, "reproduce", str(run), "--tolerance=0.4", TMPDIR=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: 2 of 4 metrics differ by more than 0.4"
+    assert done.stderr.splitlines()[-1] == "error: 2 of 5 metrics differ by more than 0.4"
     assert re.search(r"^val/loss: .* now, differs by 0\.5$", done.stdout, re.MULTILINE)
     assert re.search(r"^val/acc: null, 0\.\d+ now, differs by inf$", done.stdout, re.MULTILINE)
     assert re.search(r"^packages\.torch +0\.1 ", done.stdout, re.MULTILINE)

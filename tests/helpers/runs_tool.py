@@ -66,7 +66,7 @@ def tool_runs(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = (
         "--model.net=my_project.models.tiny.Tiny",
         "--model.lr_scheduler=null",
-        "--model.optimizer.lr=0.01",
+        "--model.optimizer.lr=0.02",
     )
     succeed(project, "fit", *configs, *options, *SHORT, "--name=exp2", cwd=project / "configs")
     (package / "modules" / "classification.py").write_text("raise RuntimeError\n")
