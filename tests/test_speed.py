@@ -302,6 +302,8 @@ def test_workers_share_the_data(project: Path) -> None:
                 return (*batch, torch.tensor([int(number) / 1024 for number in found]))
 
         class Data(InMemoryDataModule):
+            mean, std = 0.0, 1.0
+
             def load(self, train):
                 return Images(torch.ones(300_000, 1, 28, 28, dtype=torch.uint8), torch.arange(300_000) % 10)
 

@@ -150,12 +150,17 @@ def validations(run: Run, metric: str) -> dict[int, Validation]:
             epoch = int(row["epoch"])
             found[step] = (epoch, row[metric])
 
-    names -= LOOP_POSITION
+    names = {name for name in names if is_metric(name)}
     validated = any(name.startswith("val/") for name in names)
     if validated and metric not in names:
         others = ", ".join(sorted(names))
         raise UserError(f"metric is {metric}, but the run has finite {others}")
     return found
+
+
+def is_metric(column: str) -> bool:
+    """Return whether a column of metrics.csv is a metric: no position of the training, and no learning rate."""
+    return column not in LOOP_POSITION and column.partition("/")[0] != "lr"
 
 
 def train(arguments: Sequence[str], pipe: Connection, start_method: str) -> None:
