@@ -17,19 +17,14 @@ PLACES = ("data_dir", "mirrors")
 
 
 class Results(NamedTuple):
-    """What an evaluation evaluates, and where its files go.
+    """What an evaluation evaluates, and where its files go."""
 
-    Attributes:
-        directory: The run's directory; a new folder in it, if these are not the run's own results.
-        checkpoint: The checkpoint, relative to the run's directory if it is there; None for untrained weights.
-        changes: Settings that differ from the run's, and change the results.
-        of_the_run: Whether these are the run's own results.
-    """
-
-    directory: Path
-    checkpoint: str | None
-    changes: dict[str, Any]
-    of_the_run: bool
+    directory: Path  # the run's; a new folder in it, if these are not the run's own results
+    checkpoint: (
+        str | None
+    )  # relative to the run's directory if it is there; None for untrained weights
+    changes: dict[str, Any]  # settings that differ from the run's, and change the results
+    of_the_run: bool  # whether these are the run's own results
 
     @property
     def difference(self) -> str:
