@@ -44,7 +44,7 @@ PROVOKED = {
     "Expected an instantiatable class, but Logger is abstract": "fit D --trainer.logger=Logger",
     "'str' object has no attribute 'keys'": "fit D --model.net.init_args=5",
     "trainer: Unable to load config '5' - trainer: Unable to load config \"5\"": "fit D --trainer=5",
-    "Parser key \"config\": File does not exist: '/work/configs/missing.yaml'": "fit D -c=missing.yaml",
+    "Parser key \"config\": File does not exist: '/home/me/configs/missing.yaml'": "fit D -c=missing.yaml",
     "argument subcommand: invalid choice: 'fitt' (choose from 'fit', 'test')": "fitt",
     'expected "subcommand" to be one of {fit,test}, but it was not provided.': "",
     "Not a valid subclass of Callback": "fit D --trainer.callbacks=[1]",

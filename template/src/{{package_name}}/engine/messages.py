@@ -374,7 +374,7 @@ RULES = [
         no_config,
     ),
     Rule(
-        "Parser key \"config\": File does not exist: '/work/configs/missing.yaml'",
+        "Parser key \"config\": File does not exist: '/home/me/configs/missing.yaml'",
         re.compile(r"(?P<what>File does not exist|Path is not a file): '(?P<path>.*)'"),
         no_file,
     ),
