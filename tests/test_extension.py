@@ -105,6 +105,10 @@ class NoMeanDataModule(InMemoryDataModule):
 
 class UnknownClassesDataModule(LabelledDataModule):
     num_classes = None
+
+
+class UnknownShapeDataModule(LabelledDataModule):
+    input_shape = None
 """
 
 
@@ -141,6 +145,10 @@ def loads(render: Render) -> Path:
         (
             "UnknownClassesDataModule",
             "num_classes of the data module is null, but must be a whole number",
+        ),
+        (
+            "UnknownShapeDataModule",
+            "input_shape of the data module is null, but must be whole numbers",
         ),
     ],
 )

@@ -110,3 +110,14 @@ def test_test_keeps_the_reason_and_a_resumed_training_replaces_it(project: Path)
     assert recorded(project, "on") == "1 of 1 epochs"
     succeed(project, "fit", "--run=on", "--trainer.max_epochs=2")
     assert recorded(project, "on") == "2 of 2 epochs"
+
+
+def test_reason_of_an_earlier_stop_is_not_that_of_a_resumed_training(project: Path) -> None:
+    succeed(project, "fit", *DIGITS, *QUICK, "--name=later", "--model.lr_scheduler=null", *EARLY)
+    callbacks = [
+        {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss", "patience": 99}},
+        {"class_path": "my_project.callbacks.ending.Ending", "init_args": {"kind": "stop"}},
+    ]
+    config = json.dumps({"trainer": {"callbacks": callbacks}})
+    succeed(project, "fit", "--run=later", "-c", config)
+    assert recorded(project, "later").startswith("trainer.should_stop, which a callback")

@@ -1,8 +1,8 @@
 """A moving average of the weights, which is validated and saved in their place."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -27,16 +27,19 @@ class MovingAverage(WeightAveraging):
         if not 0 < decay < 1:
             raise UserError(f"decay is {decay}, but must be between 0 and 1, such as 0.999")
         self.decay = decay
-        super().__init__(avg_fn=self.average, **kwargs)
+        super().__init__(multi_avg_fn=self.average, **kwargs)
 
-    def average(self, averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """Return the new average of one weight.
+    def average(
+        self, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor
+    ) -> None:
+        """Update the average of the weights.
 
         Args:
-            averaged: The average so far, of any shape.
-            current: The weight after the last step, of the same shape.
-            updates: How often the average has been updated. A tensor stays on its device.
+            averaged: The averages so far, of any shapes.
+            current: The weights after the last step, of the same shapes.
+            updates: How often the average has been updated, int64 of shape (), on the same device.
         """
         warm_up = (1 + updates) / (10 + updates)
-        decay = torch.as_tensor(warm_up).clamp(max=self.decay).to(averaged.device)
-        return decay * averaged + (1 - decay) * current
+        decay = warm_up.clamp(max=self.decay)
+        for average, weight in zip(averaged, current, strict=True):
+            average.copy_(decay * average + (1 - decay) * weight)

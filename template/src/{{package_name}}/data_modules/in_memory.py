@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ..engine.download import download
 from ..engine.samplers import ResumableLoader, ShuffledSampler, overfit_order
+from ..engine.samples import values_at
 from ..utils.project import UserError, project_root
 
 Batch = tuple[Tensor, ...]
@@ -54,19 +55,13 @@ class ImageTensors(TensorDataset):
 
     def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return the columns about samples for predictions.csv: `columns`, and labels of shape (N,) or (N, K)."""
-        found: dict[str, Any] = self._columns_of(positions)
+        found = values_at(self.columns, positions)
         if not self.labelled or len(self.tensors) < 2 or self.tensors[1].ndim > 2:
             return found
         labels = self.tensors[1][list(positions)]
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         return {**found, "label": labels}
-
-    def _columns_of(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
-        found: dict[str, Sequence[Any]] = {}
-        for name, values in self.columns.items():
-            found[name] = [values[position] for position in positions]
-        return found
 
     def split(self, size: int, seed: int, fold: slice | None = None) -> tuple[Self, Self]:
         """Split off a held-out set. Returns (remaining, held out).
@@ -93,7 +88,7 @@ class ImageTensors(TensorDataset):
         chosen = copy(self)
         chosen.tensors = self[positions]
         numbers = torch.arange(len(self))[positions]
-        chosen.columns = self._columns_of(numbers.tolist())
+        chosen.columns = values_at(self.columns, numbers.tolist())
         return chosen
 
 

@@ -11,10 +11,10 @@ import torch
 from lightning.fabric.utilities import suggested_max_num_workers
 from torch import Tensor
 
-from ..engine.new_pictures import NewPictures, PictureError, pictures_at
+from ..engine.new_pictures import NewPictures, picture_error, pictures_at
 from ..engine.picture_files import files_in, read_pixels
 from ..utils.limits import PositiveInt
-from ..utils.project import UserError, shown
+from ..utils.project import UserError
 from .augment import mirror, shift
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
@@ -66,10 +66,7 @@ class Pictures(ImageTensors):
             return read_picture(file, self.shape)
         # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
         except Exception as error:
-            name = f"picture {position}"
-            if isinstance(file, Path):
-                name = shown(file)
-            raise PictureError(f"{name} is no picture that can be read: {error}") from error
+            raise picture_error(file, position, error) from error
 
 
 class PictureDataModule(InMemoryDataModule):

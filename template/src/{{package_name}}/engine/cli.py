@@ -390,11 +390,8 @@ class RunCLI(LightningCLI):
         check_file_names(as_list(init.trainer.callbacks), self.directory / "checkpoints")
         record = None
         if not init.trainer.fast_dev_run:
-            parent = None
-            if self.initial:
-                parent = self.initial.facts()
             record = RunRecord(
-                self.directory, self.command_line, self.config_to_save(), parent, self.results
+                self.directory, self.command_line, self.config_to_save(), self.initial, self.results
             )
         if record and self.subcommand == "fit":
             kwargs["logger"] = loggers_of_fit(init.trainer, record)

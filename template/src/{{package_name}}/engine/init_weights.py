@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from ..utils.param_groups import beginnings
 from ..utils.project import UserError, shown
 from .checkpoints import best_or_last, load_file
 from .configs import Given, place_of
@@ -278,16 +279,6 @@ def included(names: Iterable[str], prefixes: Sequence[str]) -> list[str]:
 def begins_with(name: str, prefix: str) -> bool:
     """Return whether a dotted name begins with the parts of another one: `net.head.bias` with `net.head`."""
     return not prefix or name == prefix or name.startswith(f"{prefix}.")
-
-
-def beginnings(names: Iterable[str]) -> list[str]:
-    """Return all beginnings of dotted names: `net`, `net.head` and `net.head.bias` of `net.head.bias`."""
-    found: dict[str, None] = {}
-    for name in names:
-        parts = name.split(".")
-        for length in range(1, len(parts) + 1):
-            found[".".join(parts[:length])] = None
-    return list(found)
 
 
 def nothing_fits(path: Path, saved: Iterable[str], here: Iterable[str], fit: Fit) -> str:

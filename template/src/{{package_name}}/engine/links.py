@@ -67,7 +67,7 @@ def checked_value(key: str, value: Any) -> Any:
         return FROM_DATA[key](value)
     except NOT_CONVERTED:
         kind = "a whole number"
-        if FROM_DATA[key] is list:
+        if FROM_DATA[key] is plain_sizes:
             kind = "whole numbers"
         problem = f"{key} of the data module is {described(value)}"
         raise UserError(f"{problem}, but must be {kind}") from None

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ..utils.project import UserError, shown
 from .picture_files import files_in, read_pixels
+from .samples import values_at
 
 File = Path | BytesIO
 UNKNOWN = -1  # the label in a batch; predictions do not depend on it
@@ -25,6 +26,14 @@ class PictureError(UserError):
     def __init__(self, text: str) -> None:
         message = text.rpartition("PictureError: ")[2]
         super().__init__(message.strip())
+
+
+def picture_error(file: File, position: int, error: Exception) -> PictureError:
+    """Return the error for a picture that cannot be read: with its file, or else its position."""
+    name = f"picture {position}"
+    if isinstance(file, Path):
+        name = shown(file)
+    return PictureError(f"{name} is no picture that can be read: {error}")
 
 
 def read_picture(file: File, shape: tuple[int, ...]) -> Tensor:
@@ -76,21 +85,13 @@ class NewPictures(Dataset[tuple[Tensor, ...]]):
             return self.read(self.file(position), self.shape)
         except Exception as error:
             if self.strict:
-                name = self.name(position)
-                raise PictureError(f"{name} is no picture that can be read: {error}") from error
+                raise picture_error(self.file(position), position, error) from error
             self.is_unreadable[position] = True
             return torch.zeros(self.shape, dtype=torch.uint8)
 
-    def name(self, position: int) -> str:
-        """Return what a message calls a picture."""
-        file = self.file(position)
-        return shown(file) if isinstance(file, Path) else f"picture {position}"
-
     def sample_columns(self, positions: Sequence[int]) -> dict[str, list[Any]]:
         """Return the columns about pictures for predictions.csv. `problem` says why one cannot be read."""
-        found = {}
-        for name, values in self.columns.items():
-            found[name] = [values[position] for position in positions]
+        found = values_at(self.columns, positions)
         found["problem"] = [self.problem(position) for position in positions]
         return found
 

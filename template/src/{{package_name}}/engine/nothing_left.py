@@ -12,14 +12,25 @@ def has_stopped_early(callback: EarlyStopping) -> bool:
     return exhausted and callback.wait_count >= callback.patience
 
 
+def have_steps_ended(trainer: Trainer) -> bool:
+    """Return whether the training has made as many steps as `max_steps` says. -1 is without an end."""
+    return 0 <= trainer.max_steps <= trainer.global_step
+
+
+def have_epochs_ended(trainer: Trainer) -> bool:
+    """Return whether the training has made as many epochs as `max_epochs` says. -1 is without an end."""
+    epochs = trainer.max_epochs
+    return epochs is not None and 0 <= epochs <= trainer.current_epoch
+
+
 def nothing_left(trainer: Trainer) -> str | None:
     """Return a line with the reason why nothing is left to train, and how to train longer; None if unknown."""
     steps = trainer.global_step
-    if 0 <= trainer.max_steps <= steps:
+    if have_steps_ended(trainer):
         advice = longer(trainer, "max_steps", 2 * steps)
         return f"Nothing left to do: {steps} of {trainer.max_steps} steps. {advice}"
     epochs = trainer.current_epoch
-    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
+    if have_epochs_ended(trainer):
         advice = longer(trainer, "max_epochs", 2 * epochs)
         return f"Nothing left to do: {epochs} of {trainer.max_epochs} epochs. {advice}"
     for callback in trainer.early_stopping_callbacks:

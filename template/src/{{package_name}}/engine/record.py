@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..utils.project import mask, project_root, shown, write
 from .finders import with_found_values
+from .init_weights import InitialWeights
 from .metrics_file import MetricsFile
 from .new_data import write_learned
 from .progress import leave_bar
@@ -43,7 +44,7 @@ class RunRecord(Callback):
         directory: The run's directory.
         arguments: The arguments of the command.
         config: Text for `config.yaml`; None if the run is only evaluated.
-        parent: Where the weights come from that a new run starts from; None if it starts from random ones.
+        parent: The weights that a new run starts from; None if they are random.
         results: What an evaluation evaluates; None for a fit.
     """
 
@@ -52,7 +53,7 @@ class RunRecord(Callback):
         directory: Path,
         arguments: Sequence[str],
         config: str | None,
-        parent: dict[str, Any] | None = None,
+        parent: InitialWeights | None = None,
         results: Results | None = None,
     ) -> None:
         self.directory = directory
@@ -118,7 +119,6 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics.write()
-        self.stopped = why_ended(trainer)
 
     @rank_zero_only
     def on_exception(
@@ -145,7 +145,7 @@ class RunRecord(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.has_begun:
             if stage == "fit":
-                self.stopped = self.stopped or why_ended(trainer)
+                self.stopped = why_ended(trainer)
                 rank_zero_info(f"The training has ended: {self.stopped}")
             self.save(trainer, "finished")
 
@@ -198,7 +198,7 @@ class RunRecord(Callback):
             **json.loads(mask(json.dumps(origin))),
         }
         if self.parent:
-            facts["parent"] = self.parent
+            facts["parent"] = self.parent.facts()
         # Drop earlier test metrics, because they do not hold for the checkpoint that this training will write.
         metrics = before.get("metrics", {})
         facts["metrics"] = {

@@ -38,3 +38,11 @@ def known_of_samples(loader: Any, positions: Sequence[int]) -> dict[str, Any]:
     if not callable(describe):
         return {}
     return dict(describe(positions))
+
+
+def values_at(columns: Mapping[str, Sequence[Any]], positions: Sequence[int]) -> dict[str, Any]:
+    """Return columns about a dataset for some of its samples. A column has a value for each sample."""
+    found = {}
+    for name, values in columns.items():
+        found[name] = [values[position] for position in positions]
+    return found

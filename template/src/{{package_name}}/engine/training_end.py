@@ -4,6 +4,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from .nothing_left import has_stopped_early, have_epochs_ended, have_steps_ended
 from .stopping import StopAtBatchEnd
 
 # What EarlyStopping appends to its reason
@@ -12,13 +13,11 @@ WHAT_FOLLOWS = " Signaling Trainer to stop."
 
 def why_ended(trainer: Trainer) -> str:
     """Return why a training has ended that was neither interrupted nor failed, such as `5 of 5 epochs`."""
-    epochs = trainer.current_epoch  # with an epoch that was stopped in the middle
-    steps = trainer.global_step
-    if 0 <= trainer.max_steps <= steps:
-        return f"{steps} of {trainer.max_steps} steps"
-    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
-        return f"{epochs} of {trainer.max_epochs} epochs"
-    return f"{reason_of_callback(trainer)}, after {steps} steps"
+    if have_steps_ended(trainer):
+        return f"{trainer.global_step} of {trainer.max_steps} steps"
+    if have_epochs_ended(trainer):
+        return f"{trainer.current_epoch} of {trainer.max_epochs} epochs"
+    return f"{reason_of_callback(trainer)}, after {trainer.global_step} steps"
 
 
 def reason_of_callback(trainer: Trainer) -> str:
@@ -26,13 +25,20 @@ def reason_of_callback(trainer: Trainer) -> str:
     for callback in trainer.early_stopping_callbacks:
         if not isinstance(callback, EarlyStopping):
             continue
-        if callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+        if has_stopped(callback):
             reason = callback.stopping_reason_message or callback.monitor
             return f"EarlyStopping ({reason.removesuffix(WHAT_FOLLOWS).rstrip('.')})"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # not declared
         if isinstance(callback, Timer) and is_used_up(callback):
             return "max_time"
     return "trainer.should_stop, which a callback or the module has set"
+
+
+def has_stopped(callback: EarlyStopping) -> bool:
+    """Return whether EarlyStopping has stopped the training. A resumed run restores the reason of an earlier stop."""
+    if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
+        return has_stopped_early(callback)
+    return callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
 
 
 def is_used_up(timer: Timer) -> bool:

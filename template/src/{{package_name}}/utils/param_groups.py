@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -137,11 +137,18 @@ def fits(pattern: str, name: str, tensor: Tensor) -> bool:
 
 def nearest_names(pattern: str, parameters: Mapping[str, Parameter]) -> str:
     """Return the names of parameters and modules that are closest to a pattern, as the end of a message."""
-    known: dict[str, None] = {}
-    for name in parameters:
-        parts = name.split(".")
-        known.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
-    close = get_close_matches(pattern.strip("*."), [*known, NORMS_AND_BIASES], n=3)
+    known = [*beginnings(parameters), NORMS_AND_BIASES]
+    close = get_close_matches(pattern.strip("*."), known, n=3)
     if close:
         return f": did you mean {', '.join(close)}?"
     return f": there are {', '.join(list(parameters)[:5])} …"
+
+
+def beginnings(names: Iterable[str]) -> list[str]:
+    """Return all beginnings of dotted names: `net`, `net.head` and `net.head.bias` of `net.head.bias`."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            found[".".join(parts[:length])] = None
+    return list(found)
