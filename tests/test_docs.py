@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from helpers.commands import succeed
-from helpers.template import ROOT, Render, git
+from helpers.pages import DOCS, blocks, write
+from helpers.template import Render, git
 
-DOCS = ROOT / "docs"
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
     "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT=true my-project ",  # by test_schema.py, which has the command
     "make bench",
@@ -45,6 +45,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},
+    "gan": {"datasets": ["digits"]},
     "export": {**TOOLS, "datasets": ["digits", "csv_table"], "tooling": ["export"]},
 }
 LOCAL = "trainer:\n  limit_train_batches: 10\n  limit_val_batches: 1\n  limit_test_batches: 1\n"
@@ -58,13 +59,6 @@ BEFORE = {  # what the reader of a page has done
 
 
 FEWER = {"--seeds 1..5": "--seeds 1..2", "--folds 5": "--folds 2"}  # trainings of the same kind
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Return language and text of a page's blocks of code, in order."""
-    return re.findall(
-        r"^```(\w+)\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL
-    )
 
 
 def pages() -> list[str]:
@@ -102,18 +96,6 @@ def execute(project: Path, command: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def write(project: Path, language: str, code: str) -> bool:
-    """Write the file that a block is, by the comment at its top, unless the page shows what the project has."""
-    file = re.match(r"# (\S+/\S+\.(?:py|yaml))\n", code)
-    if language not in ("python", "yaml") or not file:
-        return False
-    path = project / file[1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.name == "cli.py":  # which the reader extends
-        path.write_text(code.partition("\n")[2])
-    return True
 
 
 def shorten(project: Path) -> None:

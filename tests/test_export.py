@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import DIGITS, succeed
+from helpers.pages import blocks
 from helpers.run_files import run_of
 from helpers.server import Server
 from helpers.template import Render, files
 from onnxruntime import InferenceSession
 from PIL import Image
-from test_docs import blocks
 
 SHORT = (
     "--trainer.max_epochs=1",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import DIGITS, fail, succeed
+from helpers.pages import blocks, write
 from helpers.template import Render
-from test_docs import blocks, write
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from helpers.commands import run_warm
-from helpers.resuming import BASE, PACKAGE, QUIET, SCHEDULES
+from helpers.resuming import BASE, PACKAGE, QUIET, SCHEDULES, same
 from helpers.run_files import load, run_of
 
 TRAININGS = {
@@ -114,17 +113,6 @@ def plain_callbacks(training: str) -> str:
     if training != "scheduled":
         return "null"
     return '[{"class_path": "GradientAccumulationScheduler", "init_args": {"scheduling": {"0": 1, "1": 4}}}]'
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two states are equal to the bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=[label(*cell) for cell in CELLS])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import succeed
+from helpers.pages import DOCS, blocks
 from helpers.template import Render, choices_of, git
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from ruamel.yaml import YAML
-from test_docs import DOCS, blocks
 
 ALL = {name: choices_of(name) for name in ("datasets", "models", "loggers", "tooling")}
 OWN = '''"""Classes of the user's own."""

@@ -1,8 +1,10 @@
 """Trainings with everything that has a state, and how they are stopped."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from helpers.commands import succeed
 from helpers.template import Render
@@ -248,3 +250,14 @@ def resuming_project(render: Render) -> Path:
 
 def resume(project: Path, name: str, *options: str) -> str:
     return succeed(project, "fit", f"--run={name}", *QUIET, *options)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two states are equal to the bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)

@@ -41,6 +41,8 @@ DOTTED_NAME = re.compile(
 NO_API_KEY = re.compile(r"No API key configured\. Use `(?P<command>\w+ login)`")
 # InvalidCxxCompiler: No working C++ compiler found
 NO_COMPILER = re.compile(r"InvalidCxx|find C c")
+# Lightning's RuntimeError under distributed training
+UNUSED_PARAMETERS = "parameters that were not used in producing the loss"
 # Lightning's error about DataLoader(dataset, 64) in predict, which it rebuilds by keywords
 BY_POSITION = re.compile(r"passed to its parent's `(?P<name>\w+)=")
 # RuntimeError of cross-entropy: expected target dtype to be Long or Byte, but got Float
@@ -511,6 +513,9 @@ def known_problem(error: Exception, text: str) -> str | None:
         return "the checkpoint holds weights alone, and no training can continue from it"
     if NO_COMPILER.search(text):
         return "compile is true, but needs a C++ compiler, such as g++"
+    if UNUSED_PARAMETERS in text:
+        problem = "some parameters have no part in the loss, which the processes wait for"
+        return f"{problem}: set --trainer.strategy ddp_find_unused_parameters_true"
     if isinstance(error, ArgumentError):  # an option that cli.py adds is there already
         return blame(error)
     login = NO_API_KEY.search(text)
