@@ -231,6 +231,7 @@ def test_every_answer_and_in_a_sweep_every_pair_is_in_order(
     assert {
         as_listed(name.replace("src/my_project", "src/<package>")) for name in files(project)
     } == expected
+    assert not [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
     required = requirements(project)
     assert {Requirement(line).name for line in required} == needed
     for path in project.rglob("*"):
@@ -254,6 +255,21 @@ def test_every_answer_and_in_a_sweep_every_pair_is_in_order(
             [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_table_in_the_docs_shows_the_files_that_the_template_renders_for_each_choice() -> None:
+    table = yaml.safe_load((ROOT / "includes" / "files.yml").read_text())
+    del table["folders"]
+    cells = {row: added for row, (added, _) in documented().items() if row[0] != "always"}
+    for question, choices in table.items():
+        for choice, added in choices.items():
+            row = (question, choice)
+            if question == "further loggers":
+                row = ("loggers", f"{choice}` after another")
+            shown = [name.replace("src/*/", "src/<package>/") for name in added]
+            expected = " ".join(f"`{name}`" for name in shown)
+            assert cells.pop(row) == {*shown}, f"the files of {row} are {expected}"
+    assert not any(cells.values()), "a choice has files that includes/files.yml does not name"
 
 
 def test_every_file_of_the_template_is_rendered_for_some_row() -> None:
