@@ -31,6 +31,10 @@ import pyrootutils
 import torch._dynamo
 import torch.utils.tensorboard
 
+sys.path.append(str(Path(__file__).parents[1]))
+from helpers.operators import declare_operators
+
+declare_operators()
 gc.freeze()  # or each fork would copy all memory when it ends
 for line in sys.stdin:
     if child := os.fork():

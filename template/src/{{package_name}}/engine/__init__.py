@@ -6,7 +6,7 @@ Where to look for a subject:
 - configs: configs.py, local_settings.py, class_changes.py, dictionaries.py, links.py, encoding.py
 - error messages: messages.py, parse_errors.py, values.py, classes.py
 - the run and the checkpoint from which a command starts: start_point.py, runs.py, run_directory.py, checkpoints.py,
-  init_weights.py (`--init_from`)
+  init_weights.py (`--init_from`), pretrained.py, new_run.py
 - files of a run: record.py (run.json), results.py, saved_config.py (config.yaml), metrics_file.py,
   predictions.py, prediction_columns.py, prediction_files.py, png.py, new_data.py, origin.py, secrets.py,
   plain_values.py

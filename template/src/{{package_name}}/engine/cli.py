@@ -51,9 +51,11 @@ from .loggers import disable_loggers, place_loggers, run_name
 from .messages import construction_message, explain_parse_error, user_message, with_place
 from .monitor import check_directions, check_file_names
 from .new_data import new_data_of, pass_run_to_data
+from .new_run import announce_new_run
 from .noise import silence_noise
 from .options import add_options, check_options
 from .predictions import PredictionWriter
+from .pretrained import keep_without_pretrained, read_no_pretrained_weights
 from .record import RunRecord
 from .results import Results, results_of
 from .run_callbacks import as_list, callbacks_of, loggers_of_fit, plugins_of
@@ -289,6 +291,8 @@ class RunCLI(LightningCLI):
         else:
             self.results = self.evaluated(self.start)
         pass_run_to_data(config, str(self.subcommand), self.start.directory)
+        if config.ckpt_path or self.initial:
+            read_no_pretrained_weights(config.get("model"))
         config.trainer.default_root_dir = str(self.results_directory)
         if config.trainer.fast_dev_run:
             disable_loggers(config.trainer, is_fit)
@@ -417,6 +421,7 @@ class RunCLI(LightningCLI):
         Then print whether the results of an evaluation will not be the run's own.
         """
         say_unused_links(self.links, self.datamodule, self.model)
+        keep_without_pretrained(self.model)
         config = self.config[self.subcommand]
         is_fit = self.subcommand == "fit"
         if config.ckpt_path is not None:
@@ -424,6 +429,8 @@ class RunCLI(LightningCLI):
             check_checkpoint(config.ckpt_path, self.model, weights_only, is_fit)
         if self.initial:
             load_initial_weights(self.model, self.initial)
+        if is_fit and config.ckpt_path is None:
+            announce_new_run(self.model, self.datamodule)
         if is_fit:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             check_callbacks(callbacks, config.as_dict(), self.model, bool(config.ckpt_path))
