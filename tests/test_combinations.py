@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -298,7 +299,7 @@ def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(
             break
     process.terminate()
     process.stderr.read()  # until the last process that writes there has ended
-    assert process.wait() == 130
+    assert process.wait() == -signal.SIGINT
     assert len(git(project, "worktree", "list").splitlines()) == 1
     assert not list(tmp_path.glob("tmp/my-project-*"))
 

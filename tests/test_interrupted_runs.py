@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -154,7 +156,7 @@ def test_a_signal_saves_and_marks_the_run_which_goes_on_within_the_epoch(
     command = ["fit", *LONG, f"--name={name}"]
     for batch, total in ((17, 17), (8, 25), (18, 43)):  # each amidst an epoch
         done = run_warm(noisy_original, *command, SIGNAL_AT=f"{int(signum)} {batch}")
-        assert done.returncode == 128 + signal.SIGTERM, done.stderr
+        assert done.returncode == 128 + signum, done.stderr
         (directory,) = runs(noisy_original, name)
         assert (
             f"The training is interrupted. fit --run {directory.name} continues it."
@@ -198,7 +200,7 @@ def test_no_gradients_of_a_group_that_is_accumulated_are_lost(
     done = run_warm(
         noisy_original, "fit", *GROUP, f"--name={name}", SIGNAL_AT=f"{signum} {11 + step}"
     )
-    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert done.returncode == 128 + signum, done.stderr
     (part,) = runs(noisy_original, name)
     progress = load(part)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     assert progress == saved
@@ -215,6 +217,31 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(noisy_project: Path
     done = run_warm(noisy_project, "fit", *DATA, *SHORT, "--name=not-begun")
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert not (noisy_project / "logs" / "not-begun").exists()
+
+
+@pytest.mark.parametrize("command", ["src/main.py fit", "-m my_project.repeat --seeds 1..3"])
+def test_ctrl_c_ends_a_loop_of_the_shell_too(noisy_project: Path, command: str) -> None:
+    """A shell ends a loop with a command that the signal itself has ended, but not with one of status 130."""
+    words = shlex.join([*DATA, *QUIET, "--trainer.max_epochs=500", "--name=looped"])
+    python = shlex.quote(sys.executable)
+    loop = f"for i in 1 2; do {python} {command} {words}; echo after $?; done"
+    shell = subprocess.Popen(
+        ["bash", "-c", loop],
+        cwd=noisy_project,
+        env={**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(noisy_project.glob("logs/looped/*/checkpoints/last.ckpt")):
+        time.sleep(0.1)
+    os.killpg(shell.pid, signal.SIGINT)  # as a terminal does it
+    output, errors = shell.communicate()
+    assert "after" not in output, output
+    assert "Traceback" not in errors, errors
+    (directory,) = runs(noisy_project, "looped")
+    assert record(directory)["status"] == "interrupted"
 
 
 @pytest.mark.parametrize("schedule", ["epoch", "plateau"])

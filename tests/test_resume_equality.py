@@ -121,7 +121,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
 ) -> None:
     how, _, schedule, training = cell
     name, whole = label(*cell), label("whole", schedule, training)
-    codes = {"SIGTERM": 143, "SIGINT": 143, "SIGKILL": -9, "exception": 1}
+    codes = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9, "exception": 1}
     log = (walked / f"{name}.log").read_text()
     assert json.loads((walked / f"{whole}.codes").read_text()) == [0], (
         walked / f"{whole}.log"

@@ -173,6 +173,8 @@ def command(log, args):
         code = 0
     except SystemExit as end:
         code = end.code
+    except KeyboardInterrupt:
+        code = 130
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush(), sys.stderr.flush()

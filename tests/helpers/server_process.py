@@ -6,6 +6,7 @@ For each request it forks, and the fork becomes `python src/main.py`, or `python
 
 import atexit
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -58,5 +59,8 @@ for line in sys.stdin:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT  # as a shell tells it
         raise
     break

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import torch
 from jsonargparse import Namespace
@@ -64,6 +64,8 @@ from .runs import check_writable, find_run, locked
 from .saved_config import config_text, config_values, forget_actions
 from .secrets import refuse_secrets_of_the_command, refuse_secrets_of_the_model
 from .start_point import Start, choose_start
+from .stopping import CTRL_C
+from .training_end import why_interrupted
 from .values import check_values
 
 # Lightning's own option for a name, which holds for every logger here, and for none
@@ -106,7 +108,7 @@ class RunCLI(LightningCLI):
             with ExitStack() as self.resources:
                 self.run_command(list(sys.argv[1:] if args is None else args))
         except SIGTERMException:
-            sys.exit(128 + signal.SIGTERM)
+            self.end_interrupted()
         except Exception as error:
             self.kill_child_processes()
             message = user_message(error)
@@ -127,6 +129,17 @@ class RunCLI(LightningCLI):
             auto_configure_optimizers=False,
             args=args,
         )
+
+    def end_interrupted(self) -> NoReturn:
+        """End as the signal ends a program that does not handle it, after the training has been saved.
+
+        Raises:
+            KeyboardInterrupt: It was Ctrl-C.
+            SystemExit: It was SIGTERM, or the terminal was closed.
+        """
+        if why_interrupted(self.trainer) == CTRL_C:
+            raise KeyboardInterrupt
+        sys.exit(128 + signal.SIGTERM)
 
     def kill_child_processes(self) -> None:
         """Kill the child processes of the training, because they would wait for this one forever."""

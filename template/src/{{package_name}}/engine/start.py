@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from ..utils.project import UserError, printable, project_root
 from .import_path import forget_working_directory
@@ -15,8 +16,6 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 GIB = 1 << 30
 LARGEST_MMAP_THRESHOLD = 32 << 20
-
-INTERRUPTED = 130  # the exit status that shells give to a command stopped by Ctrl-C
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -29,8 +28,22 @@ def main(args: Sequence[str] | None = None) -> None:
         run_command(args)
     except UserError as error:
         sys.exit(f"error: {printable(str(error))}")
-    except KeyboardInterrupt:  # before or after the training, which handles Ctrl-C itself
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        hide_traceback()
+        raise
+
+
+def hide_traceback() -> None:
+    """Let an error that follows, such as KeyboardInterrupt, end this process without a traceback.
+
+    Python then ends by the signal of Ctrl-C itself. A loop of a shell that runs the command ends with it, which it
+    would not do after a mere exit status.
+    """
+    sys.excepthook = print_nothing
+
+
+def print_nothing(*_: Any) -> None:
+    """Take the place of the function that prints tracebacks."""
 
 
 def print_thread_error(failure: threading.ExceptHookArgs) -> None:

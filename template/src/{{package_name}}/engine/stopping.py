@@ -14,8 +14,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 # All processes must stop at the same batch. They compare flags only every tenth group, because that takes time.
 GROUPS_BETWEEN_CHECKS = 10
 
+CTRL_C = "Ctrl-C"
+
 # What users call the signals, by their numbers
-NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C"}
+NAMES: dict[int, str] = {signal.SIGINT: CTRL_C}
 if hasattr(signal, "SIGHUP"):  # not on Windows
     NAMES[signal.SIGHUP] = "a closed terminal"
 

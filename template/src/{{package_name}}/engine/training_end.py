@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from .nothing_left import has_stopped_early, have_epochs_ended, have_steps_ended
-from .stopping import StopAtBatchEnd
+from .stopping import CTRL_C, StopAtBatchEnd
 
 # What EarlyStopping appends to its reason
 WHAT_FOLLOWS = " Signaling Trainer to stop."
@@ -52,4 +52,4 @@ def why_interrupted(trainer: Trainer) -> str:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # not declared
         if isinstance(callback, StopAtBatchEnd) and callback.stop_requested:
             return callback.requested_by
-    return "Ctrl-C"
+    return CTRL_C

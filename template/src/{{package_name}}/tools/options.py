@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..engine.run_directory import OPTION, OPTION_HELP
+from ..engine.start import hide_traceback
 from ..utils.project import UserError, printable
 
 PACKAGE = __name__.partition(".")[0]
@@ -35,13 +36,14 @@ def add_logs_option(parser: ArgumentParser) -> None:
 
 @contextmanager
 def mistakes_end_in_a_line() -> Iterator[None]:
-    """Exit with one line and status 1 after a mistake of the user, and with status 130 after Ctrl-C."""
+    """Exit with one line and status 1 after a mistake of the user, and without a traceback after Ctrl-C."""
     try:
         yield
     except (UserError, OSError) as error:
         sys.exit(f"error: {printable(str(error))}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        hide_traceback()
+        raise
 
 
 def stop_like_ctrl_c() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..engine.import_path import forget_working_directory
 from ..engine.run_directory import OPTION, logs_folder
+from ..engine.start import hide_traceback
 from ..utils.project import UserError, printable, project_root
 from .fit_process import FitProcess, with_fixed_source
 from .options import Parser, command_parser, count, stop_like_ctrl_c
@@ -37,7 +38,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         share = f"{finished} of {len(repeats)} runs"
         print(f"Interrupted: {share} are finished", file=sys.stderr)
-        sys.exit(130)
+        hide_traceback()
+        raise
     logs = logs_folder(fit_arguments)
     runs(["summary", f"--name={options.name}", f"{OPTION}={logs}"])
 
