@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.commands import DIGITS, fail, succeed
+from helpers.run_files import rows
 from helpers.template import Render
+from safetensors.torch import load_file
 
 QUICK = (
     "--trainer.max_epochs=2",
@@ -50,7 +53,7 @@ print(right / count)
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(
-        render(datasets=["digits"], package_name="my_project"),
+        render(datasets=["digits"], package_name="my_project", tooling=["export"]),
         tmp_path_factory.mktemp("weights") / "my-project",
     )
 
@@ -70,24 +73,73 @@ def measured(project: Path, checkpoint: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-@pytest.mark.parametrize("name", AVERAGES)
-def test_what_is_tested_is_what_the_checkpoint_holds(project: Path, name: str) -> None:
-    succeed(
-        project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name={name}", "--test_after_fit=true"
-    )
-    (best,) = project.glob(f"logs/{name}/*/checkpoints/best.ckpt")
-    expected = measured(project, best)
-    assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
+def last_command(run: Path) -> dict[str, Any]:
+    """Return what the run's record says of the last command."""
+    commands = json.loads((run / "run.json").read_text())["commands"]
+    return dict(commands[-1])
+
+
+def predicted(run: Path, folder: str = "") -> float:
+    """Return the share of right classes in a run's predictions.csv."""
+    table = rows(run / folder / "predictions.csv")
+    return sum(row["class"] == row["label"] for row in table) / len(table)
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Return the network's weights in a checkpoint."""
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return {key: value for key, value in state.items() if key.startswith("net.")}
+
+
+def assert_each_command_takes_its_weights(project: Path, name: str) -> None:
+    """See test, predict and export take the best checkpoint, and test the last one if that is named."""
+    (run,) = project.glob(f"logs/{name}/*")
+    best, last = (run / "checkpoints" / f"{which}.ckpt" for which in ("best", "last"))
+    expected = pytest.approx(measured(project, best), abs=1e-6)
+    assert accuracy(project, name) == expected, "test after fit"
+
     output = succeed(project, "test", f"--run={name}")
     assert "outside the 'fit' stage" not in output
-    assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
-    last = best.with_name("last.ckpt")
-    succeed(project, "test", f"--run={name}", f"--ckpt_path={last}")
-    record = json.loads((best.parents[1] / "run.json").read_text())
+    assert accuracy(project, name) == expected, "test"
+
     # The run keeps the results of its best checkpoint. Those of another one stand with their command.
-    tested = record["commands"][-1]["metrics"]["test/acc"]
-    assert tested == pytest.approx(measured(project, last), abs=1e-6)
-    assert accuracy(project, name) == pytest.approx(expected, abs=1e-6)
+    succeed(project, "test", f"--run={name}", f"--ckpt_path={last}")
+    tested = last_command(run)["metrics"]["test/acc"]
+    assert tested == pytest.approx(measured(project, last), abs=1e-6), "test of last"
+    assert accuracy(project, name) == expected, "after a test of last"
+
+    succeed(project, "predict", f"--run={name}")
+    assert predicted(run) == expected, "predict"
+
+    export = ("-m", "my_project.export", f"--run={name}", "--format=safetensors")
+    succeed(project, *export, PYTHONPATH=str(project / "src"))
+    exported = load_file(run / "best.safetensors")
+    for key, value in weights(best).items():
+        assert torch.equal(exported[key], value), f"export: {key}"
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_each_command_takes_the_weights_that_it_names(project: Path, name: str) -> None:
+    """However a callback swaps or averages weights, also after a resume."""
+    test = "--test_after_fit=true"
+    succeed(project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name={name}", test)
+    assert_each_command_takes_its_weights(project, name)
+    succeed(project, "fit", f"--run={name}", "--trainer.max_epochs=3", test)
+    assert_each_command_takes_its_weights(project, name)
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_a_training_starts_from_the_weights_that_it_names(project: Path, name: str) -> None:
+    succeed(project, "fit", *DIGITS, *QUICK, *AVERAGES[name], f"--name=source-{name}")
+    still = ("--trainer.max_epochs=1", "--model.optimizer.lr=0")
+    start = (f"--name=from-{name}", f"--init_from=source-{name}")
+    succeed(project, "fit", *DIGITS, *QUICK, *still, *start)
+    (source,) = project.glob(f"logs/source-{name}/*/checkpoints/best.ckpt")
+    (begun,) = project.glob(f"logs/from-{name}/*/checkpoints/last.ckpt")
+    trained = [key for key in weights(source) if key.endswith(("weight", "bias"))]
+    assert trained
+    for key in trained:  # training moves the statistics of normalisation at any rate
+        assert torch.equal(weights(begun)[key], weights(source)[key]), key
 
 
 def test_labels_of_any_shape_are_split(project: Path) -> None:
