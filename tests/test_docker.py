@@ -1,5 +1,6 @@
 """The Dockerfile: linted, its steps done without an engine, and what it builds started as a container would be."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -17,12 +18,22 @@ from helpers.commands import DIGITS
 from helpers.template import QUESTIONS, Render, files
 
 BUILDS = list(QUESTIONS["torch_build"]["choices"].values())
-INDEX = "https://download.pytorch.org/whl/"
 HERE = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-# A pip that finds packages in the environment of the tests alone
-PIP = """#!/bin/sh
-[ "$1" = install ] && set -- "$@" --no-index --no-build-isolation
-exec python -m pip "$@"
+# In place of uv, pip, which takes the packages in the environment of the tests alone. What a lock says is in a file.
+UV = """#!/bin/sh
+case "$1 $2" in
+    "pip install") shift ;;
+    "export --quiet") exec cat uv.lock ;;
+    *) exit 1 ;;
+esac
+for option do
+    shift
+    case "$option" in
+        --torch-backend) backend=next ;;
+        *) [ "$backend" = next ] || set -- "$@" "$option"; backend=;;
+    esac
+done
+exec python -m pip "$@" --no-index --no-build-isolation
 """
 PRIVATE = (
     ".env",
@@ -56,9 +67,9 @@ def instructions(project: Path) -> list[tuple[str, str]]:
 
 
 def comments(project: Path) -> list[str]:
-    """Return the commands at the top of the Dockerfile: build, run, pin."""
+    """Return the commands at the top of the Dockerfile: build and run."""
     return [
-        line.removeprefix("# ") for line in (project / "Dockerfile").read_text().splitlines()[:3]
+        line.removeprefix("# ") for line in (project / "Dockerfile").read_text().splitlines()[:2]
     ]
 
 
@@ -110,8 +121,8 @@ class Image:
         (packages / "tests.pth").write_text(
             "\n".join(path for path in sys.path if path.endswith("-packages"))
         )
-        (python / "bin" / "pip").write_text(PIP)
-        (python / "bin" / "pip").chmod(0o755)
+        (python / "bin" / "uv").write_text(UV)
+        (python / "bin" / "uv").chmod(0o755)
         (self.root / "tmp").mkdir()
         own = {
             "PATH": f"{python / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -162,7 +173,7 @@ def build(project: Path, root: Path) -> Image:
                 *sources, target = arguments.split()
                 image.copy(project, sources, target)
             case "RUN":
-                image.run(image.inside(arguments))
+                image.run(image.inside(re.sub(r"--mount=\S+", "", arguments)))
             case _:
                 assert name in ("VOLUME", "USER", "ENTRYPOINT"), f"{name} is not known here"
     return image
@@ -219,8 +230,8 @@ def test_a_linter_finds_nothing(any_build: tuple[str, Path]) -> None:
 def test_the_image_has_the_build_of_torch_and_what_that_needs(any_build: tuple[str, Path]) -> None:
     build, project = any_build
     steps = [arguments for name, arguments in instructions(project) if name == "RUN"]
-    indexes = re.findall(r"--index-url (\S+)", " ".join(steps))
-    assert indexes == [INDEX + ("cpu" if build == "auto" else build)]
+    backends = re.findall(r"--torch-backend (\S+)", " ".join(steps))
+    assert backends == (["cpu"] if build == "auto" else []), "pyproject.toml names the others"
     run = comments(project)[1]
     assert ("--gpus all" in run) == build.startswith("cu")
     assert ('--device /dev/kfd --device /dev/dri --group-add "$(stat -c %g /dev/kfd)"' in run) == (
@@ -241,16 +252,15 @@ def test_the_base_is_the_oldest_python_on_one_release_of_debian(
 
 def test_what_the_hugging_face_hub_gives_is_kept(render: Render) -> None:
     project = render(tooling=["docker"], datasets=["huggingface"])
-    assert "HF_HOME=/app/data/" in dict(instructions(project))["ENV"], (
-        "the rest goes with the container"
-    )
+    settings = [arguments for name, arguments in instructions(project) if name == "ENV"]
+    assert "HF_HOME=/app/data/" in " ".join(settings), "the rest goes with the container"
 
 
 def test_the_image_has_what_it_needs_and_no_more(image: Image, project: Path) -> None:
     there = {
         name for name in files(image.app) if not name.startswith("logs/stopped/")
     }  # by a test below
-    assert there == {"requirements.lock"} | {
+    assert there == {"requirements.lock"} | {  # which the build writes
         name
         for name in set(files(project)) - set(PRIVATE)
         if name.startswith(("configs/", "scripts/", "src/"))
@@ -273,7 +283,7 @@ def test_the_package_can_be_imported_anywhere_in_the_image(image: Image) -> None
 
 
 def test_the_comment_has_commands_that_work(image: Image, project: Path) -> None:
-    build, run, _ = comments(project)
+    build, run = comments(project)
     assert build == "docker build -t my-project ."
     options, arguments = run.split(" my-project ")
     assert options.startswith("docker run --rm --init ") and '--user "$(id -u):$(id -g)"' in options
@@ -323,19 +333,13 @@ def test_any_user_trains_and_a_container_that_is_stopped_saves(
     assert run["status"] == "interrupted" and run["git"]["commit"] is None
 
 
-def test_the_lock_keeps_the_versions_of_an_image(
-    image: Image, project: Path, tmp_path: Path
-) -> None:
-    pip, _, lock = (
-        comments(project)[2].removeprefix("docker run --rm --entrypoint ").partition(" > ")
-    )
-    versions = image.run(pip.replace(" my-project ", " "))
+@pytest.mark.parametrize("lock", ["uv.lock", "requirements.lock"])
+def test_a_lock_says_the_versions(project: Path, tmp_path: Path, lock: str) -> None:
     pinned = shutil.copytree(project, tmp_path / "project")
-    (pinned / lock).write_text(versions)
-    assert (build(pinned, tmp_path / "image").app / lock).read_text() == versions
-    for package, step in (("torch", INDEX), ("torchmetrics", "pip install .* -e .")):
-        other, count = re.subn(f"(?m)^{package}==.*", f"{package}==0.0.1", versions)
-        assert count == 1, versions
-        (pinned / lock).write_text(other)
-        with pytest.raises(AssertionError, match=rf"^[^\n]*{step}(?s:.*){package}.*0\.0\.1"):
-            build(pinned, tmp_path / package)
+    version = importlib.metadata.version("torchmetrics")
+    (pinned / lock).write_text(f"torchmetrics=={version}\n")
+    image = build(pinned, tmp_path / "image")
+    assert (image.app / "requirements.lock").read_text() == f"torchmetrics=={version}\n"
+    (pinned / lock).write_text("torchmetrics==0.0.1\n")
+    with pytest.raises(AssertionError, match=r"uv pip install(?s:.*)torchmetrics.*0\.0\.1"):
+        build(pinned, tmp_path / "other")

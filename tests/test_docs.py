@@ -25,6 +25,7 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
 ALIKE = ("start", "tour", "dataset", "model")  # pages in both languages
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
+    "environment": "test_uv.py",
     "index": "test_readme.py",
     "zh/index": "test_readme.py",
     "migrating": "test_migrating.py",
@@ -168,11 +169,10 @@ def test_what_the_pages_have_one_write_is_in_order(render: Render) -> None:
 
 
 def test_the_first_two_minutes(template: Path, tmp_path: Path) -> None:
+    copy = "uvx copier copy ~/copier-lightning my-project"
     given = {  # the environment of the tests has all this; and what there is to ask is asked elsewhere
-        'pip install "copier>=9.19.1"': "",
-        'pip install -e ".[dev]"': "",
-        "python -m venv .venv && source .venv/bin/activate": "",
-        "copier copy ~/copier-lightning .": f"copier copy --defaults '{template}' .",
+        "uv sync && source .venv/bin/activate": "",
+        f"{copy} && cd my-project": f"copier copy --defaults '{template}' my-project",
     }
     folder = tmp_path
     for language, code in blocks("start"):
@@ -181,9 +181,8 @@ def test_the_first_two_minutes(template: Path, tmp_path: Path) -> None:
             command = given.pop(line, line)
             if command:
                 output = execute(folder, command)
-            if line.startswith("mkdir "):
-                folder = tmp_path / line.split()[-1]
-            if line.startswith("copier copy "):
+            if line.startswith("uvx copier copy "):
+                folder = tmp_path / "my-project"
                 shorten(folder)
     assert not given, "they stand there no more"
     assert "--model.CLASS" in output or "usage" in output

@@ -126,8 +126,15 @@ def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def requirements(project: Path) -> list[str]:
-    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    return sum(metadata["optional-dependencies"].values(), metadata["dependencies"])  # type: ignore[no-any-return]
+    """Return what a project depends on, but for ROCm's compiler, which belongs to its build of PyTorch."""
+    content = tomllib.loads((project / "pyproject.toml").read_text())
+    found = [*content["project"]["dependencies"]]
+    for lists in (
+        content["project"].get("optional-dependencies", {}),
+        content.get("dependency-groups", {}),
+    ):
+        found += itertools.chain(*lists.values())
+    return [line for line in found if not line.startswith("triton-rocm;")]
 
 
 def provided(lines: list[str]) -> set[str]:

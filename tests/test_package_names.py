@@ -68,10 +68,10 @@ def test_names_of_all_that_a_project_can_import_are_refused(render: Render) -> N
     project = render(
         **{name: answer for name, answer in EVERYTHING.items() if name != "readme_language"}
     )
-    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    optional = metadata["optional-dependencies"].values()
+    content = tomllib.loads((project / "pyproject.toml").read_text())
+    groups = content["dependency-groups"].values()
     brought = installed(
-        [*metadata["dependencies"], *(text for texts in optional for text in texts)]
+        [*content["project"]["dependencies"], *(text for texts in groups for text in texts)]
     )
     modules = {
         module.lower()

@@ -165,18 +165,15 @@ def test_the_message_after_the_copy_gives_commands_that_work(
     ]
     message = subprocess.run(copy, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
     lines = re.findall(r"^  \S.*", message.replace("\\\n", ""), re.MULTILINE)
-    commands = [" ".join(line.partition("(Windows")[0].split()) for line in lines]
+    commands = [" ".join(line.split()) for line in lines]
     change, *before, fit = commands
     assert change == "cd here"
-    assert before == [
-        'git init && git add --all && git commit --message "Start"',
-        "python -m venv .venv",
-        "source .venv/bin/activate",
-        'pip install -e ".[dev]"',
-    ]
+    assert before == ["uv sync", 'git init && git add --all && git commit --message "Start"']
     project = tmp_path / "here"
-    for command in before[:3]:
-        subprocess.run(["bash", "-euc", command], cwd=project, check=True, capture_output=True)
-    assert not git(project, "status", "--porcelain")
-    succeed(project, *fit.split()[2:], "--print_config")
+    (project / ".venv").mkdir()  # what `uv sync` makes, which test_uv.py runs
+    (project / ".venv" / "large").write_text("")
+    subprocess.run(["bash", "-euc", before[1]], cwd=project, check=True, capture_output=True)
+    assert not git(project, "status", "--porcelain") and not git(project, "ls-files", ".venv")
+    assert fit.startswith("uv run python src/main.py fit ")
+    succeed(project, *fit.split()[4:], "--print_config")
     assert "configs/data/mnist.yaml" in fit

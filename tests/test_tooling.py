@@ -1,6 +1,6 @@
 """The files that the tooling choices and torch_build add: which they are, and that what they say works.
 
-test_docker.py and test_slurm.py have more about theirs.
+test_agents.py, test_docker.py and test_slurm.py have more about theirs.
 """
 
 import json
@@ -26,6 +26,7 @@ def package(*names: str) -> set[str]:
 TOOLS = package("tools/__init__.py", "tools/options.py")
 RUNS = TOOLS | package("runs.py", "tools/run_files.py", "tools/runs/")
 FILES = {
+    "agents": {"AGENTS.md"},
     "github_actions": {
         ".github/dependabot.yml",
         ".github/workflows/ci.yml",
@@ -75,7 +76,6 @@ MINE = '''def product(*rest: int) -> int:
     """
     return rest[0]
 '''
-CPU = f"pip install torch --index-url {INDEX}cpu"
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +126,23 @@ def test_each_choice_is_tested_here() -> None:
     assert FILES.keys() == set(choices_of("tooling"))
 
 
+@pytest.fixture(scope="module")
+def bare(render: Render) -> Path:
+    """A project without any tool."""
+    return render(tooling=[])
+
+
 def listed(project: Path) -> set[str]:
     return {as_listed(name) for name in files(project)}
 
 
 @pytest.mark.parametrize("choice", FILES)
-def test_a_choice_adds_its_files_and_no_others(
-    choice: str, render: Render, default_project: Path
-) -> None:
-    assert listed(render(tooling=[choice])) == listed(default_project) | FILES[choice]
+def test_a_choice_adds_its_files_and_no_others(choice: str, render: Render, bare: Path) -> None:
+    assert listed(render(tooling=[choice])) == listed(bare) | FILES[choice]
 
 
-def test_all_choices_together_add_all_of_these_files(render: Render, default_project: Path) -> None:
-    assert listed(render(tooling=list(FILES))) == listed(default_project).union(*FILES.values())
+def test_all_choices_together_add_all_of_these_files(render: Render, bare: Path) -> None:
+    assert listed(render(tooling=list(FILES))) == listed(bare).union(*FILES.values())
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -160,14 +164,17 @@ def test_the_files_can_be_read_and_name_the_build(
         return
     for name in set().union(*FILES.values()):
         assert Path(name).suffix not in (".yml", ".json", ".ipynb") or parse(project / name), name
-    command = f"pip install torch --index-url {INDEX}{build}"
-    install = dry_run(project, "install")
-    created = parse(project / ".devcontainer/devcontainer.json")["postCreateCommand"].split(" && ")
-    assert install[:-1] == created[:-1] == ([] if build == "auto" else [command])
-    assert (
-        install[-1] == 'pip install -e ".[dev,docs]"' and created[-1] == "pip install -e '.[dev]'"
+    assert dry_run(project, "install") == ["uv sync --group docs"]
+    container = parse(project / ".devcontainer/devcontainer.json")
+    assert container["postCreateCommand"].endswith("pip install uv && uv sync")
+    lock, install = commands(project)[:2]
+    for_all, editable = install.split(" --constraint /tmp/versions.txt ")
+    assert editable == "--editable . --group dev"
+    assert for_all.split()[-2:] == ["--torch-backend", "cpu"], "tests need no GPU"
+    assert ("--no-sources-package torch" in for_all) == (build != "auto"), "nor the build's index"
+    assert ("--no-emit-package torch" in lock) == (build not in ("auto", "cpu")), (
+        "that index has no +cu126 or +rocm7.2"
     )
-    assert commands(project)[0] == CPU, "tests need no GPU"
 
 
 @pytest.mark.parametrize(
@@ -221,23 +228,22 @@ def test_zizmor_finds_no_weakness_in_the_workflows(equipped: Path) -> None:
 def test_each_action_is_pinned_by_commit_and_dependabot_renews_it(equipped: Path) -> None:
     texts = [path.read_text() for path in (equipped / ".github" / "workflows").iterdir()]
     used = {name for text in texts for name in re.findall(r"uses: (.*)", text)}
-    pinned_with_version = r"actions/(checkout|setup-python)@[0-9a-f]{40} # v\d+\.\d+\.\d+"
+    pinned_with_version = r"(actions/checkout|astral-sh/setup-uv)@[0-9a-f]{40} # v\d+\.\d+\.\d+"
     assert len(used) == 2
     assert all(re.fullmatch(pinned_with_version, name) for name in used)
-    (update,) = parse(equipped / ".github" / "dependabot.yml")["updates"]
-    assert update["package-ecosystem"] == "github-actions"
-    assert update["cooldown"] == {"default-days": 7}
+    updates = parse(equipped / ".github" / "dependabot.yml")["updates"]
+    assert [update["package-ecosystem"] for update in updates] == ["github-actions", "uv"]
+    assert all(update["cooldown"] == {"default-days": 7} for update in updates)
 
 
 def test_what_the_workflows_run_works(equipped: Path, tmp_path: Path) -> None:
     project = shutil.copytree(equipped, tmp_path / "project")
-    lines = commands(project)
-    assert lines[:2] == [CPU, 'pip install -e ".[dev]"']
+    lines = commands(project)  # the first two install the project: see test_uv.py
     assert lines[2:] == [*dry_run(project, "lint"), *dry_run(project, "test")]
-    assert lines == parse(project / ".gitlab-ci.yml")["test"]["script"]
-    extras = parse(project / "pyproject.toml")["project"]["optional-dependencies"]
+    assert ["pip install uv", *lines] == parse(project / ".gitlab-ci.yml")["test"]["script"]
+    groups = parse(project / "pyproject.toml")["dependency-groups"]
     assert {"mypy", "pytest", "ruff"} <= {
-        re.split(r"\W", requirement)[0] for requirement in extras["dev"]
+        re.split(r"\W", requirement)[0] for requirement in groups["dev"]
     }
     for command in lines[2:]:
         execute(project, command)

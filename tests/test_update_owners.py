@@ -175,8 +175,8 @@ def test_edits_of_a_project_in_use_merge_and_all_files_are_valid(
         text = (project / name).read_text()
         assert all(new in text for _, new in changes)
         assert text.startswith(PLANTED) is not is_yours(name)
-    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    for dependencies in (metadata["dependencies"], metadata["optional-dependencies"]["dev"]):
+    content = tomllib.loads((project / "pyproject.toml").read_text())
+    for dependencies in (content["project"]["dependencies"], content["dependency-groups"]["dev"]):
         assert dependencies[-2:] == ["planted>=1", "einops"]
     for path in project.rglob("*.y*ml"):
         yaml.safe_load(path.read_text())
