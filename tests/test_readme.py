@@ -328,13 +328,14 @@ def test_the_readmes_commands_give_a_project_that_trains(template: Path, tmp_pat
     start, *_ = blocks((ROOT / "README.md").read_text(), "bash")
     for page in ("index", "zh/index"):
         assert blocks((ROOT / "docs" / f"{page}.md").read_text(), "bash") == [start]
-    make_folder, activate, _, copy, _, fit = start.splitlines()
-    subprocess.run(make_folder, shell=True, cwd=tmp_path, check=True)
-    project = tmp_path / "my-project"
-    subprocess.run(["bash", "-euc", activate], cwd=project, check=True)
+    begin, sync, fit = start.splitlines()
+    copy, change = begin.removeprefix("uvx ").split(" && ")
+    assert (change, sync) == ("cd my-project", "uv sync"), "which test_uv.py runs"
     command = [part.replace("~/copier-lightning", str(template)) for part in copy.split()]
-    subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=project, check=True)
-    assert "test/acc" in succeed(project, *fit.split()[2:], *SHORT)
+    subprocess.run([sys.executable, "-m", *command, "--defaults"], cwd=tmp_path, check=True)
+    project = tmp_path / "my-project"
+    assert fit.startswith("uv run python src/main.py fit ")
+    assert "test/acc" in succeed(project, *fit.split()[4:], *SHORT)
     assert (
         tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] == "my-project"
     )
