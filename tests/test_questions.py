@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unicodedata import east_asian_width
 
@@ -19,7 +20,7 @@ from copier import run_copy
 from helpers.template import QUESTIONS, ROOT, Render, choices_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader
 
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text())
 FREE_TEXT = ["project_name", "package_name", "project_description", "user_name", "user_email"]
@@ -325,6 +326,24 @@ def test_a_terminal_shows_every_question_whole(
     assert answers["readme_language"] == language
     assert answers["tooling"] == ["agents", *(["profile"] if setup == "customise" else [])]
     assert not answers.keys() & {*LISTS, "chinese"}
+
+
+@pytest.mark.parametrize(("system", "lines"), [("linux", 2), ("macos", 2), ("windows", 1)])
+def test_the_last_message_breaks_no_command_on_windows(system: str, lines: int) -> None:
+    """Windows' shells do not continue a command after a backslash."""
+    jinja = Environment(loader=FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
+    message = jinja.from_string(SETTINGS["_message_after_copy"]).render(
+        project_name="digits",
+        datasets=["digits"],
+        models=["simplenet"],
+        chinese=False,
+        _copier_conf=SimpleNamespace(dst_path="digits", os=system),
+    )
+    command = message[message.index("uv run") : message.index("--name exp1")]
+    assert len(command.splitlines()) == lines
+    assert " ".join(command.replace("\\\n", "").split()).endswith(
+        "fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml"
+    )
 
 
 def test_a_project_in_the_folder_one_is_in_has_its_name(
