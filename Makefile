@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Apart from the rest: torchmetrics would import it in every command.
 SKLEARN := scikit-learn==1.9.0 scipy==1.17.1 joblib==1.6.0 threadpoolctl==3.8.0 narwhals==2.29.0
-
+TRANSFORMERS := transformers==5.24.0 tokenizers==0.23.3 regex==2026.11.19
 # Apart for the same reason. torchvision's compiled part fits the build for CUDA alone: see tests/helpers/operators.py.
 TIMM := timm==1.0.31 torchvision==0.28.0
 
@@ -57,4 +57,5 @@ release: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/sklearn $(SKLEARN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/timm $(TIMM)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/transformers $(TRANSFORMERS)
 	touch $@

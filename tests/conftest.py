@@ -31,6 +31,7 @@ pytest_plugins = [
     "helpers.runs",
     "helpers.runs_tool",
     "helpers.search",
+    "helpers.texts",
     "helpers.trained_project",
     "helpers.wandb_server",
 ]

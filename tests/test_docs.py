@@ -29,6 +29,7 @@ ELSEWHERE = {  # pages whose commands are run by a test of their own
     "index": "test_readme.py",
     "zh/index": "test_readme.py",
     "migrating": "test_migrating.py",
+    "text": "test_text.py",
     "migrating_hydra": "test_migrating_hydra.py",
     "updating": "test_update_answers.py",
 }

@@ -27,8 +27,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # Libraries that are imported only where they are needed, with a line if they are missing: to download a dataset, to
-# read new pictures with a data module of tensors, and to read weights in that format.
-IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors"}
+# read new pictures with a data module of tensors, and to read weights in that format; and those of texts, which are
+# slow to import.
+IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors", "datasets", "tokenizers", "transformers"}
 INSTALLED_APART = {"timm"}  # see helpers/timm.py
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {

@@ -57,8 +57,10 @@ def choices_of(question: str) -> list[str]:
 
 
 def fits(dataset: str, model: str) -> bool:
-    """Return whether a model makes sense for a dataset: a table fits few, and regression only what has numbers."""
+    """Return whether a model makes sense for a dataset: a table fits few, regression takes numbers, texts one model."""
     tables = ("mlp", "regression", "blank")
+    if dataset == "text" or model == "transformer":
+        return (dataset, model) == ("text", "transformer")
     return (
         model in tables if dataset == "csv_table" else model != "regression" or dataset == "blank"
     )

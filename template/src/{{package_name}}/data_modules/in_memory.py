@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from numbers import Real
 from pathlib import Path
@@ -289,7 +289,7 @@ class InMemoryDataModule(LightningDataModule):
             data.tensors = tuple(tensor.to(device) for tensor in data.tensors)
         return data
 
-    def _sampler(self, kind: type[Any], data: Any, shuffle: bool) -> Any:
+    def _sampler(self, kind: Callable[..., Any], data: Any, shuffle: bool) -> Any:
         """Return a sampler for this process's share of the data."""
         processes = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0

@@ -44,6 +44,7 @@ from .links import (
     checked_value,
     missing_from_data,
     name_of_metric,
+    pass_network_to_data,
     say_unused_links,
 )
 from .local_settings import with_local_settings
@@ -304,6 +305,7 @@ class RunCLI(LightningCLI):
         else:
             self.results = self.evaluated(self.start)
         pass_run_to_data(config, str(self.subcommand), self.start.directory)
+        pass_network_to_data(config, self.typed)
         if config.ckpt_path or self.initial:
             read_no_pretrained_weights(config.get("model"))
         config.trainer.default_root_dir = str(self.results_directory)

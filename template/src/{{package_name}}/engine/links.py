@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ..utils.project import UserError
 from .classes import arguments_of, find_class
 from .configs import Given, described, place_of
+from .pretrained import arguments_of_network
 from .values import told
 
 
@@ -71,6 +72,24 @@ def checked_value(key: str, value: Any) -> Any:
             kind = "whole numbers"
         problem = f"{key} of the data module is {described(value)}"
         raise UserError(f"{problem}, but must be {kind}") from None
+
+
+def pass_network_to_data(config: Any, values: Sequence[Given]) -> None:
+    """Pass the network's argument `name` to the data module, if that has an argument `tokenizer`.
+
+    Texts become the numbers that this network was trained with, so both have to be of one name.
+
+    Raises:
+        UserError: The data module was given another tokenizer.
+    """
+    name = arguments_of_network(config.get("model")).get("name")
+    data = config.get("data")
+    arguments = (data and data.get("init_args")) or {}
+    if not isinstance(name, str) or "tokenizer" not in arguments:
+        return
+    advice = f"it follows model.net.name, {described(name)}: leave it out"
+    check_linked("data.tokenizer", name, advice, values)
+    arguments["tokenizer"] = name
 
 
 def say_unused_links(links: Iterable[tuple[str, str]], data: Any, model: Any) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +18,13 @@ from ..engine.import_path import forget_working_directory
 from ..engine.new_data import learned_text
 from ..engine.run_directory import chosen_folder
 from ..engine.runs import find_run
+from ..engine.samples import samples_in
 from ..utils.project import UserError, shown
 from .options import RUN_HELP, add_logs_option, command_parser, mistakes_end_in_a_line, tolerance
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 CHECKED = 256  # largest number of test samples for the check
-ANY_SIZE = {"inputs": {0: torch.export.Dim.DYNAMIC}}  # the batch size is free
+ANY = torch.export.Dim.DYNAMIC  # a size that is free
 
 # Options of the trainer that override the hardware settings of the run
 ON_THIS_CPU = (
@@ -44,8 +45,9 @@ QUIET = (
 # Their messages are about training, or about the libraries themselves
 NOISY_LOGGERS = ("lightning.pytorch", "lightning.fabric", "torch.onnx")
 
+Inputs = Tensor | dict[str, Tensor]
 Outputs = dict[str, Tensor]
-Predict = Callable[[Tensor], Outputs]
+Predict = Callable[[Inputs], Outputs]
 Metadata = dict[str, str]
 
 
@@ -102,9 +104,12 @@ class Exported(nn.Module):
         self.data = data
         self.register_buffer("label", label.clone(), persistent=False)
 
-    def forward(self, inputs: Tensor) -> Outputs:
-        """Return the predictions by name, each of shape (N, ...), for inputs of shape (N, *input_shape)."""
-        count = inputs.shape[0]
+    def forward(self, inputs: Inputs) -> Outputs:
+        """Return the predictions by name, each of shape (N, ...), for inputs of shape (N, *input_shape).
+
+        Inputs that have names, such as those of texts, are all of shape (N, length).
+        """
+        count = next(iter(named(inputs).values())).shape[0]
         labels = self.label.expand(count, *self.label.shape)
         batch = self.data.on_after_batch_transfer((inputs, labels), 0)
         model = cast("Any", self.model)
@@ -113,7 +118,7 @@ class Exported(nn.Module):
 
 def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
     """Export a model to a file. Raise UserError, and write no file, if its predictions differ from the model's."""
-    exported, inputs = load(run, checkpoint)
+    exported, batches = load(run, checkpoint)
     classes = json.dumps(class_names(exported.data), ensure_ascii=False)
     name_and_id = "/".join(run.parts[-2:])
     metadata = {"classes": classes, "learned": learned_text(exported.data), "run": name_and_id}
@@ -124,62 +129,99 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
     try:
         # Eager mode, because compiled code cannot be exported.
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            predict = FORMATS[kind](exported, inputs, part, metadata)
-            largest = check(exported, predict, inputs, tolerance)
+            predict = FORMATS[kind](exported, batches[0], part, metadata)
+            largest = check(exported, predict, batches, tolerance)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    print(f"Largest difference of {len(inputs)} samples: {largest:.1e}")
+    count = sum(map(samples_in, batches))
+    print(f"Largest difference of {count} samples: {largest:.1e}")
     print(f"Exported: {shown(path)}")
 
 
-def load(run: Path, checkpoint: str) -> tuple[Exported, Tensor]:
-    """Return the module to export, and inputs from the test set."""
+def load(run: Path, checkpoint: str) -> tuple[Exported, list[Inputs]]:
+    """Return the module to export, and inputs from the test set, in batches."""
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint")
     command = ["predict", f"--run={run}", f"--ckpt_path={checkpoint}"]
     cli = CLI([*command, *ON_THIS_CPU, *QUIET])
-    inputs, label = test_samples(cli.datamodule)
+    batches, label = test_samples(cli.datamodule)
     exported = Exported(cli.model, cli.datamodule, label).eval()
     exported.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not declared
-    return exported, inputs
+    return exported, batches
 
 
-def test_samples(data: Any) -> tuple[Tensor, Tensor]:
-    """Return inputs from the test set, and one label. Raise UserError if batches are not pairs of tensors."""
-    inputs: list[Tensor] = []
+def test_samples(data: Any) -> tuple[list[Inputs], Tensor]:
+    """Return inputs from the test set, in batches, and one label.
+
+    Inputs without names are one batch. Those with names stay in the batches in which they come, because each is padded
+    to a length of its own.
+
+    Raises:
+        UserError: Batches are not pairs of inputs and labels, or have samples of different shapes.
+    """
+    batches: list[Inputs] = []
     labels: list[Tensor] = []
     count = 0
     for batch in data.predict_dataloader():
         if not is_pair(batch):
             problem = "a batch of the test set is no pair of tensors, inputs and labels"
             raise UserError(f"{problem}: only a model of such batches can be exported")
-        inputs.append(batch[0])
-        check_shapes(inputs[0], batch[0])
+        batches.append(batch[0])
         labels.append(batch[1])
-        count += len(batch[0])
+        count += len(batch[1])
         if count >= CHECKED:
             break
     first_label = labels[0][0]
-    return torch.cat(inputs)[:CHECKED], first_label
+    tensors = [batch for batch in batches if isinstance(batch, Tensor)]
+    if tensors:
+        check_shapes(tensors)
+        return [torch.cat(tensors)[:CHECKED]], first_label
+    return batches, first_label
 
 
-def check_shapes(first: Tensor, other: Tensor) -> None:
+def check_shapes(batches: Sequence[Tensor]) -> None:
     """Raise UserError if the samples of two batches have different shapes, such as texts padded batch by batch."""
-    one = tuple(first.shape[1:])
-    another = tuple(other.shape[1:])
-    if one != another:
-        problem = f"the inputs have the shape {one} in one batch and {another} in another"
-        advice = "have the data module's predict_dataloader pad all to one length"
-        raise UserError(f"{problem}, but the exported model takes one shape: {advice}")
+    one = tuple(batches[0].shape[1:])
+    for batch in batches:
+        another = tuple(batch.shape[1:])
+        if one != another:
+            problem = f"the inputs have the shape {one} in one batch and {another} in another"
+            advice = "have the data module's predict_dataloader pad all to one length"
+            raise UserError(f"{problem}, but the exported model takes one shape: {advice}")
 
 
 def is_pair(batch: Any) -> bool:
-    """Return whether a batch begins with two tensors."""
-    if not isinstance(batch, tuple | list):
+    """Return whether a batch begins with inputs, a tensor or tensors by name, and a tensor of labels."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
         return False
-    return all(isinstance(part, Tensor) for part in batch[:2])
+    inputs, labels = batch[:2]
+    parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    return bool(parts) and all(isinstance(part, Tensor) for part in [*parts, labels])
+
+
+def named(inputs: Inputs) -> dict[str, Tensor]:
+    """Return inputs by their names. A tensor without a name is called `inputs`."""
+    if isinstance(inputs, Tensor):
+        return {"inputs": inputs}
+    return dict(inputs)
+
+
+def first_samples(inputs: Inputs, count: int) -> Inputs:
+    """Return the inputs of the first samples."""
+    if isinstance(inputs, Tensor):
+        return inputs[:count]
+    return {name: values[:count] for name, values in inputs.items()}
+
+
+def free_sizes(inputs: Inputs) -> dict[str, Any]:
+    """Return which sizes of the inputs are free, as torch.export takes it: N, and the length of those with names."""
+    if isinstance(inputs, Tensor):
+        return {"inputs": {0: ANY}}
+    return {
+        "inputs": {name: dict.fromkeys(range(values.ndim), ANY) for name, values in inputs.items()}
+    }
 
 
 def class_names(data: Any) -> list[str]:
@@ -188,20 +230,23 @@ def class_names(data: Any) -> list[str]:
     return [str(name) for name in getattr(data, "classes", numbers)]
 
 
-def check(exported: Exported, predict: Predict, inputs: Tensor, tolerance: float) -> float:
+def check(
+    exported: Exported, predict: Predict, batches: Sequence[Inputs], tolerance: float
+) -> float:
     """Compare the file's and the model's predictions for several batch sizes. Return the largest difference.
 
     Raises:
         UserError: The difference is larger than the tolerance.
     """
-    apart = 0.0
-    for size in (1, 2, len(inputs)):
-        batch = inputs[:size]
+    largest = 0.0
+    few = [first_samples(batches[0], size) for size in (1, 2)]
+    for batch in [*few, *batches]:
         apart = difference(exported(batch), predict(batch))
         if not apart <= tolerance:  # also true for NaN
             problem = f"the exported model differs by {apart:.1e}"
             raise UserError(f"{problem}, more than --tolerance {tolerance:g}")
-    return apart
+        largest = max(largest, apart)
+    return largest
 
 
 def difference(expected: Outputs, found: Outputs) -> float:
@@ -215,39 +260,45 @@ def difference(expected: Outputs, found: Outputs) -> float:
     return torch.stack(differences).max().item()
 
 
-def export_onnx(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+def export_onnx(exported: Exported, inputs: Inputs, path: Path, metadata: Metadata) -> Predict:
     """Write an ONNX file. Return a function that predicts with ONNX Runtime."""
     from onnxruntime import InferenceSession
 
     names = list(exported(inputs))
     options: dict[str, Any] = {
-        "input_names": ["inputs"],
+        "input_names": list(named(inputs)),
         "output_names": names,
         "dynamo": True,
         "verbose": False,
     }
-    program = torch.onnx.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, **options)
+    sizes = free_sizes(inputs)
+    # By its name, because a dictionary at the end of the arguments would be taken for arguments by name.
+    program = torch.onnx.export(
+        exported, (), kwargs={"inputs": inputs}, dynamic_shapes=sizes, **options
+    )
     assert program is not None
     program.model.metadata_props.update(metadata)
     program.save(path)
     session = InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def predict(inputs: Tensor) -> Outputs:
-        arrays = session.run(names, {"inputs": inputs.numpy()})
+    def predict(inputs: Inputs) -> Outputs:
+        given = {name: values.numpy() for name, values in named(inputs).items()}
+        arrays = session.run(names, given)
         tensors = [torch.from_numpy(array) for array in arrays]
         return dict(zip(names, tensors, strict=True))
 
     return predict
 
 
-def export_program(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+def export_program(exported: Exported, inputs: Inputs, path: Path, metadata: Metadata) -> Predict:
     """Write a program of torch.export. Return the program as loaded from the file."""
-    program = torch.export.export(exported, (inputs,), dynamic_shapes=ANY_SIZE, strict=False)
+    sizes = free_sizes(inputs)
+    program = torch.export.export(exported, (inputs,), dynamic_shapes=sizes, strict=False)
     torch.export.save(program, path, extra_files=metadata)
     return torch.export.load(path).module()
 
 
-def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: Metadata) -> Predict:
+def export_weights(exported: Exported, inputs: Inputs, path: Path, metadata: Metadata) -> Predict:
     """Write only the weights, by their names in the module. Return a function that predicts with them."""
     from safetensors.torch import load_file, save
 
@@ -259,7 +310,7 @@ def export_weights(exported: Exported, inputs: Tensor, path: Path, metadata: Met
     for name, value in load_file(path).items():
         weights[f"model.{name}"] = value
 
-    def predict(inputs: Tensor) -> Outputs:
+    def predict(inputs: Inputs) -> Outputs:
         return cast("Outputs", torch.func.functional_call(exported, weights, (inputs,)))
 
     return predict
