@@ -26,6 +26,7 @@ def refused(project: Path, *args: str, study: str = "lr") -> str:
             ("--trainer.max_epoch=3",),
             "trainer.max_epoch is not a known key: did you mean trainer.max_epochs?",
         ),
+        ({}, ("--name=x",), "--name is of single runs: --study names a search and its runs"),
         ({}, ("--run=last",), "--run=last names one run, but a search starts many: leave it out"),
         ({}, ("--trials=x",), "trials is x, but must be int"),
         (

@@ -56,7 +56,10 @@ def parse(args: Sequence[str] | None) -> tuple[Namespace, list[str]]:
     parser.add_argument("--storage", metavar="URL", help="the database, instead of logs/search.db")
     options, fit = parser.parse_known_args(args)
     for argument in fit:
-        if argument.split("=")[0] in OF_ONE_RUN:
+        option = argument.split("=")[0]
+        if option == "--name":
+            raise UserError("--name is of single runs: --study names a search and its runs")
+        if option in OF_ONE_RUN:
             raise UserError(f"{argument} names one run, but a search starts many: leave it out")
     return options, fit
 

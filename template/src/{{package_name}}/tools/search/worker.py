@@ -128,8 +128,9 @@ class Worker:
         begun = project_root() / trial.user_attrs.get("run", "none")
         if (begun / "config.yaml").exists():
             return ["fit", f"--run={begun}"]
+        # After the other arguments, because a run's config.yaml has a name too.
         name = f"--name={self.search.study}"
-        return ["fit", name, "--trainer.enable_model_summary=false", *self.arguments, *options]
+        return ["fit", "--trainer.enable_model_summary=false", *self.arguments, *options, name]
 
     def follow(self, trial: Trial, process: FitProcess) -> tuple[list[float], bool]:
         """Report each value of the metric to Optuna, and stop the run if the pruner decides so.
