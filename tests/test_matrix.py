@@ -59,13 +59,16 @@ def answers(row: list[Any]) -> dict[str, Any]:
 
 
 def is_accepted(row: list[Any]) -> bool:
-    """Whether the questionnaire takes the answers, which may be the first ones alone: a dataset fits a model."""
-    if len(row) <= max(
-        number for number, name in enumerate(FACTORS) if name.startswith(("datasets: ", "models: "))
-    ):
-        return True
-    given = answers([*row, *[False] * (len(FACTORS) - len(row))])
-    return any(fits(*pair) for pair in itertools.product(given["datasets"], given["models"]))
+    """Return whether the questionnaire can take the answers, of which the first ones may be there alone.
+
+    A chosen dataset has to fit a chosen model. What is not answered yet may still be chosen.
+    """
+    values = dict(zip(FACTORS, row, strict=False))
+
+    def possible(question: str) -> list[str]:
+        return [one for one in CHOICES[question] if values.get(f"{question}: {one}", True)]
+
+    return any(fits(*pair) for pair in itertools.product(possible("datasets"), possible("models")))
 
 
 ROWS = [answers(row) for row in AllPairs(list(FACTORS.values()), filter_func=is_accepted)]
@@ -310,7 +313,7 @@ def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_o
     assert done.returncode == 0, done.stdout + done.stderr
     if "timm" in row["models"] and not FOLDER.exists():
         pytest.skip("`make test` installs timm to .venv/timm")
-    done = warm.run(project, "-m", "pytest", "-q", **ENVIRONMENT)
+    done = warm.run(project, "-m", "pytest", "-q", cwd=None, **ENVIRONMENT)
     assert done.returncode == 0, done.stdout
     assert "warning" not in done.stdout and not done.stderr, done.stdout + done.stderr
     dataset, model = next(
@@ -320,4 +323,4 @@ def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_o
     )
     configs = ("-c", f"configs/data/{dataset}.yaml", "-c", f"configs/model/{model}.yaml")
     random = ["--model.net.pretrained=false"] if model == "timm" else []
-    succeed(project, "fit", *configs, *random, "--trainer.fast_dev_run=2", **ENVIRONMENT)
+    succeed(project, "fit", *configs, *random, "--trainer.fast_dev_run=2", cwd=None, **ENVIRONMENT)
