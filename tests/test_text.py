@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.pages import blocks
 from helpers.run_files import load, rows, run_of
 from helpers.texts import python, run_commands
-from test_docs import blocks
 
 # The commands of docs/text.md, in their order
 FIT_AND_TEST, FIT_HUB, PREDICT, EXPORT, SCRIPT = [

@@ -85,7 +85,7 @@ def weights(timm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(project: Path, name: str, *options: str) -> str:
     started = ("fit", *CONFIGS, *QUICK, f"--name={name}", "--model.net.name=test_resnet")
-    return succeed(project, *started, *options, **ENVIRONMENT)
+    return succeed(project, *started, *options, cwd=None, **ENVIRONMENT)
 
 
 def run_of(project: Path, name: str) -> Path:
@@ -163,8 +163,8 @@ def test_the_head_learns_alone_and_the_run_goes_on_without_the_file(
     weights.rename(weights.with_name("elsewhere"))  # the run no longer needs them
     try:
         longer = ("--run=tuned", "--trainer.max_epochs=2")
-        succeed(project, "fit", *longer, *QUICK, **ENVIRONMENT)
-        succeed(project, "test", "--run=tuned", *QUICK[1:], **ENVIRONMENT)
+        succeed(project, "fit", *longer, *QUICK, cwd=None, **ENVIRONMENT)
+        succeed(project, "test", "--run=tuned", *QUICK[1:], cwd=None, **ENVIRONMENT)
     finally:
         weights.with_name("elsewhere").rename(weights)
 
@@ -194,7 +194,7 @@ def test_a_run_that_stops_within_an_epoch_ends_with_the_same_weights(
     fit(project, "whole", *options, "--trainer.max_epochs=2")
     fit(project, "parts", *options, "--trainer.max_steps=6")
     longer = ("--trainer.max_steps=-1", "--trainer.max_epochs=2")
-    succeed(project, "fit", "--run=parts", *longer, *QUICK, **ENVIRONMENT)
+    succeed(project, "fit", "--run=parts", *longer, *QUICK, cwd=None, **ENVIRONMENT)
     whole, parts = state(project, "whole"), state(project, "parts")
     for key, value in whole.items():
         assert torch.equal(parts[key], value), key
@@ -231,7 +231,7 @@ def test_new_pictures_are_predicted(project: Path, weights: Path, tmp_path: Path
     rate = ("--trainer.max_epochs=5", "--model.param_groups=null", "--model.optimizer.lr=0.01")
     fit(project, "colours", *data, *size, *rate, f"--model.net.pretrained={weights}")
     new = ("--run=colours", f"--data.predict={tmp_path / 'test'}", "--data.num_workers=0")
-    succeed(project, "predict", *new, **ENVIRONMENT)
+    succeed(project, "predict", *new, cwd=None, **ENVIRONMENT)
     with (run_of(project, "colours") / "new" / "test" / "predictions.csv").open() as file:
         found = {row["file"]: row["class"] for row in csv.DictReader(file)}
     assert found.keys() == {
@@ -269,5 +269,7 @@ def test_a_mistake_is_refused(
 
 
 def test_the_command_line_says_it_in_one_line(project: Path) -> None:
-    line = fail(project, "fit", *CONFIGS, *QUICK, "--model.net.name=resnet51", **ENVIRONMENT)
+    line = fail(
+        project, "fit", *CONFIGS, *QUICK, "--model.net.name=resnet51", cwd=None, **ENVIRONMENT
+    )
     assert line.startswith("timm has no network resnet51: did you mean resnet51q, resnet50, ")
