@@ -27,7 +27,12 @@ def test_a_project_with_all_of_them_is_in_order(datasets_project: Path) -> None:
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_each_one_brings_all_modules_that_it_imports(render: Render, dataset: str) -> None:
-    folder = render(datasets=[dataset], models=["mlp"]) / "src" / "my_project" / "data_modules"
+    folder = (
+        render(datasets=[dataset], models=["mlp", "segmentation"])
+        / "src"
+        / "my_project"
+        / "data_modules"
+    )
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert dataset in modules
     for name in modules:

@@ -44,6 +44,11 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "runs": {**TOOLS, "tooling": ["report", "runs"]},
     "predict": {"datasets": ["digits", "csv_table"], "models": ["mlp", "simplenet"]},
     "fine_tuning": {"datasets": ["digits"], "models": ["simplenet", "vit"]},
+    "segmentation": {
+        "datasets": ["digits", "digit_masks", "mask_folder"],
+        "models": ["segmentation"],
+        "tooling": ["export"],
+    },
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},

@@ -122,9 +122,11 @@ def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
         if name not in SETS
     }
     several = {(name, choice) for name in SETS for choice in row[name]}
+    reports = {("tooling", f"report` with `{model}") for model in row["models"]}
     return (
         single
         | several
+        | (reports if "report" in row["tooling"] else set())
         | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
     )
 
@@ -279,6 +281,8 @@ def test_the_table_in_the_docs_shows_the_files_that_the_template_renders_for_eac
             row = (question, choice)
             if question == "further loggers":
                 row = ("loggers", f"{choice}` after another")
+            if question == "report of":
+                row = ("tooling", f"report` with `{choice}")
             shown = [name.replace("src/*/", "src/<package>/") for name in added]
             expected = " ".join(f"`{name}`" for name in shown)
             assert cells.pop(row) == {*shown}, f"the files of {row} are {expected}"

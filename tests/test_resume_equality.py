@@ -23,6 +23,17 @@ TRAININGS = {
     ),
     "seldom": ("--trainer.check_val_every_n_epoch=2",),
     "frozen": ("--model=my_project.modules.own.FrozenModule",),
+    "masks": (
+        "--data=my_project.data_modules.digit_masks.DigitMasksDataModule",
+        "--data.crop=0.75",
+        "--data.batch_size=4",
+        "--model=my_project.modules.segmentation.SegmentationModule",
+        "--model.net=my_project.models.unet.UNet",
+        "--model.net.width=2",
+        "--model.net.depth=1",
+        "--model.optimizer=AdamW",
+        "--model.optimizer.lr=0.01",
+    ),
 }  # fmt: skip
 
 
@@ -65,6 +76,8 @@ CELLS = [
     ("SIGTERM", 5, "warmup", "frozen"),
     ("own", 8, "warmup", "frozen"),
     ("SIGTERM", 13, "warmup", "frozen"),
+    ("SIGTERM", 13, "plateau", "masks"),
+    ("own", 11, "warmup", "masks"),
 ]
 
 

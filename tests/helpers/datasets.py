@@ -21,6 +21,8 @@ DATASETS = [
     "cifar10",
     "digits",
     "image_folder",
+    "digit_masks",
+    "mask_folder",
     "csv_table",
     "huggingface",
     "blank",

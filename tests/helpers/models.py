@@ -15,7 +15,7 @@ import pytest
 
 from helpers.template import QUESTIONS, Render
 
-MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression")
+MODELS = ("simplenet", "mlp", "resnet", "vit", "blank", "autoencoder", "regression", "segmentation")
 
 
 DATASETS = tuple(QUESTIONS["datasets"]["choices"].values())

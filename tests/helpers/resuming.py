@@ -241,7 +241,7 @@ SCHEDULES = {
 @pytest.fixture(scope="module")
 def resuming_project(render: Render) -> Path:
     """A project with a module and callbacks of a user."""
-    project = render(datasets=["digits"])
+    project = render(datasets=["digits", "digit_masks"], models=["simplenet", "segmentation"])
     source = project / "src" / PACKAGE
     (source / "modules" / "own.py").write_text(MODULE)
     (source / "callbacks" / "stop.py").write_text(CALLBACKS)

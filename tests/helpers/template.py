@@ -57,10 +57,15 @@ def choices_of(question: str) -> list[str]:
 
 
 def fits(dataset: str, model: str) -> bool:
-    """Return whether a model makes sense for a dataset: a table fits few, regression takes numbers, texts one model."""
-    tables = ("mlp", "regression", "blank")
-    if dataset == "text" or model == "transformer":
-        return (dataset, model) == ("text", "transformer")
-    return (
-        model in tables if dataset == "csv_table" else model != "regression" or dataset == "blank"
-    )
+    """Return whether a model makes sense for a dataset: tables, masks, texts and random numbers fit few."""
+    few = {
+        "csv_table": ("mlp", "regression", "blank"),
+        "digit_masks": ("segmentation",),
+        "mask_folder": ("segmentation",),
+        "text": ("transformer",),
+    }
+    if dataset in few:
+        return model in few[dataset]
+    if model == "regression":
+        return dataset == "blank"
+    return model not in ("segmentation", "transformer")

@@ -100,7 +100,7 @@ class Report(Callback):
             for logger in trainer.loggers:
                 log(logger, f"test/{name}", path, picture, trainer.global_step)
 
-        known = known_columns(trainer, worst)
+        known = known_columns(trainer, [sample.id for sample in worst])
         write_table(confusion_rows(matrix, names), directory / "confusion.csv")
         write_table(class_rows(matrix, names), directory / "classes.csv")
         write_table(wrong_rows(worst, names, known), directory / "most_wrong.csv")
@@ -146,10 +146,10 @@ def class_names(data: Any, count: int) -> list[str]:
     return [str(name) for name in names]
 
 
-def known_columns(trainer: Trainer, worst: Sequence[Wrong]) -> dict[str, Any]:
-    """Return the dataset's columns about the most wrong samples, such as their files."""
+def known_columns(trainer: Trainer, ids: Sequence[int]) -> dict[str, Any]:
+    """Return the dataset's columns about samples, such as their files, by their positions in the test set."""
     loader = loaders_in(trainer.test_dataloaders)[0]
-    known = known_of_samples(loader, [sample.id for sample in worst])
+    known = known_of_samples(loader, ids)
     known.pop("label", None)  # the table has it as `true`
     return known
 

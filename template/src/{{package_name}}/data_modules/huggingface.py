@@ -12,9 +12,10 @@ from datasets import ClassLabel, Dataset, DatasetBuilder, Image, load_dataset_bu
 from datasets.exceptions import DatasetsError
 
 from ..engine.new_pictures import NewPictures
+from ..engine.picture_files import names_and_sizes
 from ..utils.new_data import read_learned
 from ..utils.project import UserError
-from .pictures import PictureDataModule, Pictures, names_and_sizes, read_picture
+from .pictures import PictureDataModule, Pictures, read_picture
 
 # Errors of a dataset that does not exist, is not for everybody, is damaged, or cannot be downloaded
 DATASET_ERRORS = (DatasetsError, OSError, RuntimeError, ValueError)

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from ..engine.picture_files import files_in
+from ..engine.picture_files import files_in, names_and_sizes
 from ..utils.new_data import read_learned
 from ..utils.project import UserError, project_root, shown
-from .pictures import PictureDataModule, Pictures, names_and_sizes
+from .pictures import PictureDataModule, Pictures
 
 
 class ImageFolderDataModule(PictureDataModule):

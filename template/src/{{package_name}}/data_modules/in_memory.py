@@ -74,7 +74,7 @@ class ImageTensors(TensorDataset):
             seed: Seed of the split. No other random numbers influence it.
             fold: Positions to hold out instead of `size` samples, in the order of `shuffled_by_class`.
         """
-        labels = self.tensors[1]
+        labels = self.tensors[-1]  # or positions, if the samples are read from files
         order = shuffled_by_class(labels, seed)
         is_held_out = torch.zeros(len(labels), dtype=torch.bool)
         if fold:

@@ -1,6 +1,5 @@
 """Base of the data modules whose pictures are decoded when a batch needs them."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -12,7 +11,7 @@ from lightning.fabric.utilities import suggested_max_num_workers
 from torch import Tensor
 
 from ..engine.new_pictures import NewPictures, picture_error, pictures_at
-from ..engine.picture_files import files_in, read_pixels
+from ..engine.picture_files import read_pixels
 from ..utils.limits import PositiveInt
 from ..utils.project import UserError
 from .augment import mirror, shift
@@ -139,15 +138,3 @@ class PictureDataModule(InMemoryDataModule):
 def read_picture(file: Path | BytesIO, shape: tuple[int, ...]) -> Tensor:
     """Return a picture as an image, uint8 of a shape (C, H, W). Change it to read pictures differently."""
     return torch.from_numpy(read_pixels(file, shape))
-
-
-def names_and_sizes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the names and sizes of all files in a folder, which is faster than that of the files."""
-    sizes = {}
-    for path in files_in(folder):
-        name = path.relative_to(folder).as_posix()
-        sizes[name] = path.stat().st_size
-    lines = [f"{name} {size}\n" for name, size in sorted(sizes.items())]
-    text = "".join(lines)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return {f"{folder.resolve().name}/ (names and sizes)": digest}

@@ -8,7 +8,7 @@ Where to look for a subject:
 - the run and the checkpoint from which a command starts: start_point.py, runs.py, run_directory.py, checkpoints.py,
   init_weights.py (`--init_from`), pretrained.py, new_run.py
 - files of a run: record.py (run.json), results.py, saved_config.py (config.yaml), metrics_file.py,
-  predictions.py, prediction_columns.py, prediction_files.py, png.py, new_data.py, origin.py, secrets.py,
+  predictions.py, prediction_columns.py, prediction_files.py, png.py, masks.py, new_data.py, origin.py, secrets.py,
   plain_values.py
 - checkpoints: best_checkpoint.py, checkpoint_files.py, averaged_weights.py, finite_weights.py
 - resuming, bit for bit: resume.py, loop_position.py, metric_states.py, random_states.py, schedule_changes.py,

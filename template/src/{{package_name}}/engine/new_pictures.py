@@ -117,6 +117,16 @@ def pictures_at(
     Raises:
         UserError: There is no such folder or file, or it is empty.
     """
+    files, names = find_pictures(path)
+    return NewPictures(files.__getitem__, {"file": names}, read, shape, strict)
+
+
+def find_pictures(path: Path) -> tuple[list[Path], list[str]]:
+    """Return the files in a folder and its folders, or the one file, and their names for predictions.csv.
+
+    Raises:
+        UserError: There is no such folder or file, or it is empty.
+    """
     if path.is_dir():
         files = files_in(path)
         names = [file.relative_to(path).as_posix() for file in files]
@@ -127,4 +137,4 @@ def pictures_at(
         raise UserError(f"there is no {shown(path)}: name a folder of pictures, or a picture")
     if not files:
         raise UserError(f"{shown(path)} has no pictures in it")
-    return NewPictures(files.__getitem__, {"file": names}, read, shape, strict)
+    return files, names

@@ -3,6 +3,7 @@
 It needs NumPy and Pillow alone, so that a script without PyTorch can have a copy of this file.
 """
 
+import hashlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,24 @@ SIXTEEN_BITS = "I;16"  # what Pillow's modes of 16-bit pixels begin with
 
 
 def read_pixels(file: Path | BytesIO, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return a picture as an image, uint8 of a shape (C, H, W): the largest square in its middle, resized.
-
-    Transparent parts become white.
-    """
+    """Return a picture as an image, uint8 of a shape (C, H, W): the largest square in its middle, resized."""
     channels, height, width = shape
+    picture = open_picture(file, channels, (2 * width, 2 * height))
+    picture = ImageOps.fit(picture, (width, height))
+    pixels = np.array(picture).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def open_picture(file: Path | BytesIO, channels: int, size: tuple[int, int]) -> Any:
+    """Return Pillow's picture in a file, upright, grey or RGB. Transparent parts become white.
+
+    Args:
+        file: The file, or its content.
+        channels: 1 for grey, 3 for RGB.
+        size: Width and height that are enough. A larger JPEG is decoded at half its size or less, which is faster.
+    """
     with Image.open(file) as opened:
-        opened.draft(None, (2 * width, 2 * height))  # decode a large JPEG at half its size or less
+        opened.draft(None, size)
         picture: Any = ImageOps.exif_transpose(opened)
         if picture.mode in UNKNOWN_RANGE:
             problem = f"what is black and white in mode {picture.mode} is unknown"
@@ -31,10 +43,7 @@ def read_pixels(file: Path | BytesIO, shape: tuple[int, ...]) -> np.ndarray[Any,
         picture = picture.point(lambda value: value * (1 / 256))
     if picture.has_transparency_data:
         picture = on_white(picture)
-    mode = "L" if channels == 1 else "RGB"
-    picture = ImageOps.fit(picture.convert(mode), (width, height))
-    pixels = np.array(picture).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return picture.convert("L" if channels == 1 else "RGB")
 
 
 def on_white(picture: Any) -> Any:
@@ -53,3 +62,15 @@ def files_in(folder: Path) -> list[Path]:
         if path.is_file() and not is_hidden:
             found.append(path)
     return sorted(found)
+
+
+def names_and_sizes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the names and sizes of all files in a folder, which is faster than that of the files."""
+    sizes = {}
+    for path in files_in(folder):
+        name = path.relative_to(folder).as_posix()
+        sizes[name] = path.stat().st_size
+    lines = [f"{name} {size}\n" for name, size in sorted(sizes.items())]
+    text = "".join(lines)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {f"{folder.resolve().name}/ (names and sizes)": digest}

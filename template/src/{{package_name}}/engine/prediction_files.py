@@ -4,7 +4,7 @@ Read this when such a file is missing, or is no picture.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .masks import palette, resized
 from .png import encode_png
 
 FOLDER = "predictions"  # beside predictions.csv
 PART = "predictions.files.part"  # until all are written
 WHITE = 255
+SIZE = ("height", "width")  # columns about a sample: the size of its picture, which its masks get
 CHANNELS = (1, 3)  # grey, RGB
 SEPARATORS = str.maketrans("/\\", "__")  # which a value's name may contain, such as val/mask
 
@@ -45,22 +47,32 @@ class PredictionFiles:
         self.folder = folder
         self.part = folder / PART
 
-    def write(self, name: str, values: Sequence[Any], stems: Sequence[str]) -> list[str]:
+    def write(
+        self,
+        name: str,
+        values: Sequence[Any],
+        stems: Sequence[str],
+        sizes: Sequence[tuple[int, int] | None],
+    ) -> list[str]:
         """Write an array for each sample, and return the files' paths relative to predictions.csv.
 
         Args:
             name: Name of the value, which is the name of their folder.
             values: The arrays.
             stems: Names of the files, without a suffix. A sample whose name is empty gets no file.
+            sizes: Height and width of the samples' pictures, in which masks are written; None if unknown.
         """
         name = name.translate(SEPARATORS)
         folder = self.part / name
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
-        for value, stem in zip(values, stems, strict=True):
+        for value, stem, size in zip(values, stems, sizes, strict=True):
             path = ""
             if stem:
-                file = write_array(as_array(value), folder, stem)
+                array = as_array(value)
+                if size and array.ndim == 2:
+                    array = resized(array, *size)
+                file = write_array(array, folder, stem)
                 path = f"{FOLDER}/{name}/{file}"
             paths.append(path)
         return paths
@@ -79,6 +91,21 @@ class PredictionFiles:
     def remove(self) -> None:
         """Remove incomplete files."""
         shutil.rmtree(self.part, ignore_errors=True)
+
+
+def picture_sizes(known: Mapping[str, Sequence[Any]], count: int) -> list[tuple[int, int] | None]:
+    """Return height and width of the samples' pictures, None where they are unknown.
+
+    Args:
+        known: The columns about the samples.
+        count: The number of samples.
+    """
+    if not known.keys() >= set(SIZE):
+        return [None] * count
+    sizes: list[tuple[int, int] | None] = []
+    for height, width in zip(*(known[name] for name in SIZE), strict=True):
+        sizes.append((height, width) if height and width else None)
+    return sizes
 
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:
@@ -100,8 +127,14 @@ def write_array(array: np.ndarray[Any, Any], folder: Path, stem: str) -> str:
         np.save(folder / name, array, allow_pickle=False)
         return name
     name = f"{stem}.png"
-    (folder / name).write_bytes(encode_png(pixels))
+    colours = palette() if is_mask(array) else None
+    (folder / name).write_bytes(encode_png(pixels, colours))
     return name
+
+
+def is_mask(array: np.ndarray[Any, Any]) -> bool:
+    """Return whether an array has a class for each pixel: whole numbers, (H, W). Pixels of an image are uint8."""
+    return array.ndim == 2 and np.issubdtype(array.dtype, np.integer) and array.dtype != np.uint8
 
 
 def pixels_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:

@@ -22,7 +22,7 @@ from .prediction_columns import (
     with_class_names,
     without_problems,
 )
-from .prediction_files import PredictionFiles, is_of_arrays
+from .prediction_files import PredictionFiles, is_of_arrays, picture_sizes
 from .samples import known_of_samples, loaders_in, samples_in
 
 # Leading columns of a part file: the number of the loader, and the sample's position in its dataset.
@@ -114,7 +114,9 @@ class PredictionWriter(BasePredictionWriter):
             predicted = without_problems(predicted, problems)
         for name, value in arrays.items():
             if len(value) == count:
-                predicted[name] = self.files.write(name, value, file_stems(known, problems))
+                stems = file_stems(known, problems)
+                sizes = picture_sizes(known, count)
+                predicted[name] = self.files.write(name, value, stems, sizes)
             else:
                 left_out[name] = f"has {len(value)} values for {count} samples"
         for name, problem in left_out.items():

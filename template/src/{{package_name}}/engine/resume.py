@@ -53,7 +53,7 @@ SET_BY_SCHEDULES = {
 }
 
 # Modules of the template's own callbacks, without the package's name.
-TEMPLATE_MODULES = ("engine.", "callbacks.report", "callbacks.speed")
+TEMPLATE_MODULES = ("engine.", "callbacks.mask_report", "callbacks.report", "callbacks.speed")
 
 
 class Resume(Callback):
