@@ -3,6 +3,8 @@
 import importlib
 import json
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +220,35 @@ def test_a_u_net_takes_images_of_any_size(package: Any, shape: tuple[int, int, i
     assert logits.shape == (2, 5, *shape[1:])
     logits.sum().backward()
     assert all(weights.grad is not None for weights in net.parameters())
+
+
+def test_what_the_readme_has_one_write_works(project: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(project, tmp_path / "my-project")
+    readme = (own / "README.md").read_text()
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    for _, code in blocks:
+        if file := re.match(r"# (src/\S+\.py)\n", code):
+            (own / file[1]).write_text(code)
+    (command,) = (code for _, code in blocks if code.startswith("python") and "Noise" in code)
+    short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", *QUIET)
+    succeed(own, *command.replace("\\\n", "").split()[2:], *short)
+
+    module = own / "src" / "my_project" / "modules" / "segmentation.py"
+    create, update, log = re.findall(r"`(self\.[^`]*val_acc[^`]*)`", readme)
+    (monitor,) = re.findall(r"`(--checkpoint\.monitor val/acc)`", readme)
+    (loss,) = re.findall(r"`(--model \S+DiceModule)`", readme)
+    text = module.read_text()
+    text = text.replace(
+        "import MulticlassConfusionMatrix", "import MulticlassAccuracy, MulticlassConfusionMatrix"
+    )
+    text = text.replace("        self.val_loss = ", f"        {create}\n        self.val_loss = ")
+    text = re.sub(r"( +)(self\.val_pixels\.update.*\n)", rf"\1{update}\n\1\2", text)
+    text = re.sub(r"(def on_validation_epoch_end.*\n)( +)", rf"\1\2{log}\n\2", text)
+    module.write_text(text)
+    succeed(own, "fit", *CONFIGS, *SMALL, *short, *monitor.split(), *loss.split(), "--name=dice")
+    assert rows(run_of(own, "dice") / "metrics.csv")[-1]["val/acc"]
+    for check in (["ruff", "check"], ["ruff", "format", "--check"]):
+        subprocess.run([sys.executable, "-m", *check], cwd=own, check=True)
 
 
 def test_other_data_are_refused_in_a_line(project: Path) -> None:
