@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .augment import mirror, shift
-from .in_memory import DownloadedDataModule, ImageTensors
+from .augment import OFF, Augmentation, mirror, shift
+from .in_memory import Batch, DownloadedDataModule, ImageTensors
 
 
 class CIFAR10DataModule(DownloadedDataModule):
@@ -17,6 +17,7 @@ class CIFAR10DataModule(DownloadedDataModule):
 
     Args:
         max_shift: In training, shift each image by up to so many pixels in both directions.
+        augmentation: More random changes in training; see Augmentation.
     """
 
     num_classes, input_shape, mean, std = 10, (3, 32, 32), 0.4734, 0.2516
@@ -37,9 +38,12 @@ class CIFAR10DataModule(DownloadedDataModule):
         "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     }
 
-    def __init__(self, *, max_shift: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, max_shift: int = 0, augmentation: Augmentation = OFF, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.max_shift = max_shift
+        self.augmentation = augmentation
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 50,000 training images, or the 10,000 test images."""
@@ -57,5 +61,9 @@ class CIFAR10DataModule(DownloadedDataModule):
         return ImageTensors(images, labels)
 
     def augment(self, images: torch.Tensor) -> torch.Tensor:
-        """Mirror half of the images, and shift all."""
-        return shift(mirror(images), self.max_shift)
+        """Mirror half of the images, shift all, and change them as `augmentation` says."""
+        return self.augmentation.change(shift(mirror(images), self.max_shift))
+
+    def augment_batch(self, images: torch.Tensor, labels: torch.Tensor) -> Batch:
+        """Augment the images, and mix them and their labels if `augmentation` says so."""
+        return self.augmentation.mix(self.augment(images), labels, self.num_classes)

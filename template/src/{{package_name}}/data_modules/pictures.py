@@ -14,7 +14,7 @@ from ..engine.new_pictures import NewPictures, picture_error, pictures_at
 from ..engine.picture_files import read_pixels
 from ..utils.limits import PositiveInt
 from ..utils.project import UserError
-from .augment import mirror, shift
+from .augment import OFF, Augmentation, mirror, shift
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
 MOST_WORKERS = 8
@@ -78,6 +78,7 @@ class PictureDataModule(InMemoryDataModule):
         grey: Load grey images of shape (1, H, W) instead of RGB.
         max_shift: Largest random shift in training, in pixels.
         flip: Mirror half of the images in training.
+        augmentation: More random changes in training; see Augmentation.
         num_workers: Worker processes per loader. If None, one less than the cores, at most 8.
     """
 
@@ -92,6 +93,7 @@ class PictureDataModule(InMemoryDataModule):
         grey: bool = False,
         max_shift: int = 0,
         flip: bool = False,
+        augmentation: Augmentation = OFF,
         num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -102,6 +104,7 @@ class PictureDataModule(InMemoryDataModule):
         self.input_shape = (channels, image_size, image_size)
         self.max_shift = max_shift
         self.flip = flip
+        self.augmentation = augmentation
 
     @abstractmethod
     def part(self, name: str) -> Pictures:
@@ -129,10 +132,14 @@ class PictureDataModule(InMemoryDataModule):
             super().setup(stage)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Mirror half of the images if `flip` is set, and shift all."""
+        """Mirror half of the images if `flip` is set, shift all, and change them as `augmentation` says."""
         if self.flip:
             images = mirror(images)
-        return shift(images, self.max_shift)
+        return self.augmentation.change(shift(images, self.max_shift))
+
+    def augment_batch(self, images: Tensor, labels: Tensor) -> Batch:
+        """Augment the images, and mix them and their labels if `augmentation` says so."""
+        return self.augmentation.mix(self.augment(images), labels, self.num_classes)
 
 
 def read_picture(file: Path | BytesIO, shape: tuple[int, ...]) -> Tensor:

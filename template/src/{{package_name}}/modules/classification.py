@@ -23,7 +23,8 @@ from ..utils.project import UserError
 class ClassificationModule(LightningModule):
     """Trains a network with cross-entropy.
 
-    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,).
+    A batch is a pair of inputs, float32 of shape (N, *input_shape), and labels, int64 of shape (N,). In training,
+    labels may also be shares of the classes, float32 of shape (N, num_classes), such as those of mixed images.
 
     Args:
         net: Builds the network from num_classes and input_shape; it returns logits (N, num_classes).
@@ -109,7 +110,7 @@ class ClassificationModule(LightningModule):
         return self.net(inputs)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss, a scalar, of logits (N, num_classes) and labels (N,)."""
+        """Return the mean loss, a scalar, of logits (N, num_classes) and labels, (N,) or (N, num_classes)."""
         if not self.training:
             # In validation and tests it has no weights and no smoothing, so that runs can be compared.
             return nn.functional.cross_entropy(logits, labels)
@@ -121,6 +122,8 @@ class ClassificationModule(LightningModule):
         inputs, labels = batch
         logits = self(inputs)
         loss = self.loss(logits, labels)
+        if labels.is_floating_point():
+            labels = labels.argmax(dim=1)  # the class with the largest share
         self.train_acc.update(logits, labels)
         # Of a small network, `self.log` in every step takes longer than the step.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # not declared

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers, they are plain numbers
+    NonNegativeFloat = float
     PositiveInt = int
     Probability = float
 else:
     from jsonargparse.typing import ClosedUnitInterval as Probability
-    from jsonargparse.typing import PositiveInt
+    from jsonargparse.typing import NonNegativeFloat, PositiveInt
 
-__all__ = ["PositiveInt", "Probability"]
+__all__ = ["NonNegativeFloat", "PositiveInt", "Probability"]
