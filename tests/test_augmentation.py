@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.commands import fail, succeed
+from helpers.run_files import record
 from helpers.template import Render
 from PIL import Image
 
@@ -189,7 +190,7 @@ def test_a_run_that_stops_within_an_epoch_ends_with_the_same_weights(project: Pa
         rows = list(csv.DictReader(file))
     accuracies = [float(row["train/acc"]) for row in rows if row["train/acc"]]
     assert len(accuracies) == 3 and max(accuracies) > 0.6, "of the class with the larger share"
-    assert float(rows[-1]["test/acc"]) == 1
+    assert record(run_of(project, "whole"))["metrics"]["test/acc"] == 1
 
 
 def test_two_processes_mix_their_own_images(project: Path) -> None:
@@ -201,7 +202,7 @@ def test_two_processes_mix_their_own_images(project: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("mixups=1", "data.augmentation.mixups is not a known key: did you mean mixup?"),
+        ("mixups=1", "data.augmentation.mixups is not a known key"),
         ("erase=2", "data.augmentation.erase is 2"),
         ("mixup=-1", "data.augmentation.mixup is -1"),
     ],

@@ -127,6 +127,11 @@ def chosen(row: dict[str, Any]) -> set[tuple[str, str]]:
         single
         | several
         | (reports if "report" in row["tooling"] else set())
+        | {
+            ("datasets", f"text` with `{model}")
+            for model in row["models"]
+            if "text" in row["datasets"]
+        }
         | {("loggers", f"{logger}` after another") for logger in row["loggers"][1:]}
     )
 
@@ -283,6 +288,8 @@ def test_the_table_in_the_docs_shows_the_files_that_the_template_renders_for_eac
                 row = ("loggers", f"{choice}` after another")
             if question == "report of":
                 row = ("tooling", f"report` with `{choice}")
+            if question == "texts with":
+                row = ("datasets", f"text` with `{choice}")
             shown = [name.replace("src/*/", "src/<package>/") for name in added]
             expected = " ".join(f"`{name}`" for name in shown)
             assert cells.pop(row) == {*shown}, f"the files of {row} are {expected}"

@@ -98,8 +98,10 @@ def unknown_key(match: re.Match[str], mistake: Mistake, options: Sequence[str]) 
         return joined(mistake.key, name), problem
     if mistake.cls:
         known = arguments_of(find_class(mistake.cls))
-        name = name.split(".")[0]
-        return joined(mistake.key, name), f"is not a known key{nearest(name, known)}"
+        first, _, rest = name.partition(".")
+        if rest and first in known:  # it is the key below that is unknown
+            return joined(mistake.key, name), "is not a known key"
+        return joined(mistake.key, first), f"is not a known key{nearest(first, known)}"
     return name, f"is not a known key{nearest_key(name, options)}"
 
 
