@@ -18,7 +18,7 @@ from helpers.distributed import (
     options,
     start,
 )
-from helpers.run_files import run_of
+from helpers.run_files import record, run_of
 from helpers.template import git, sweep
 
 # Draws random numbers, in each process others
@@ -106,7 +106,9 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
             EVENT=f"kill -s {signum} $PPID",
         )
     )
-    assert code == 128 + signal.SIGTERM, output
+    assert code == {"TERM": 128 + signal.SIGTERM, "INT": -signal.SIGINT}[signum], output
+    reason = {"TERM": "a signal to another process", "INT": "Ctrl-C"}[signum]
+    assert record(run_of(distributed_project, "part"))["stopped"] == reason
     line = f"The training is interrupted. fit --run {run_of(distributed_project, 'part').name} continues it."
     assert output.count(line) == 1
     checkpoint = torch.load(

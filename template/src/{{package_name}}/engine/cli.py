@@ -108,8 +108,8 @@ class RunCLI(LightningCLI):
         try:
             with ExitStack() as self.resources:
                 self.run_command(list(sys.argv[1:] if args is None else args))
-        except SIGTERMException:
-            self.end_interrupted()
+        except SIGTERMException as stop:
+            self.end_interrupted(stop)
         except Exception as error:
             self.kill_child_processes()
             message = user_message(error)
@@ -131,14 +131,14 @@ class RunCLI(LightningCLI):
             args=args,
         )
 
-    def end_interrupted(self) -> NoReturn:
+    def end_interrupted(self, stop: SIGTERMException) -> NoReturn:
         """End as the signal ends a program that does not handle it, after the training has been saved.
 
         Raises:
             KeyboardInterrupt: It was Ctrl-C.
-            SystemExit: It was SIGTERM, or the terminal was closed.
+            SystemExit: It was SIGTERM, or the terminal was closed, or another process had the signal.
         """
-        if why_interrupted(self.trainer) == CTRL_C:
+        if why_interrupted(self.trainer, stop) == CTRL_C:
             raise KeyboardInterrupt
         sys.exit(128 + signal.SIGTERM)
 

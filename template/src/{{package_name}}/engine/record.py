@@ -133,7 +133,7 @@ class RunRecord(Callback):
         if not self.is_test_after_fit(trainer):
             self.stopped = "error"
             if is_interrupted:
-                self.stopped = why_interrupted(trainer)
+                self.stopped = why_interrupted(trainer, exception)
         if is_interrupted:
             self.save(trainer, "interrupted")
             return

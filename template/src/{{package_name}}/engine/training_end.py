@@ -47,9 +47,16 @@ def is_used_up(timer: Timer) -> bool:
     return left is not None and left <= 0
 
 
-def why_interrupted(trainer: Trainer) -> str:
-    """Return what interrupted a training: Ctrl-C, SIGTERM or a closed terminal."""
+def why_interrupted(trainer: Trainer, exception: BaseException) -> str:
+    """Return what interrupted a training: Ctrl-C, SIGTERM, a closed terminal, or a signal to another process.
+
+    Args:
+        trainer: The trainer.
+        exception: What ended its training: KeyboardInterrupt or SIGTERMException.
+    """
+    if isinstance(exception, KeyboardInterrupt):
+        return CTRL_C
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # not declared
         if isinstance(callback, StopAtBatchEnd) and callback.stop_requested:
             return callback.requested_by
-    return CTRL_C
+    return "a signal to another process"
