@@ -194,7 +194,7 @@ def test_ignored_pixels_count_for_nothing(package: Any) -> None:
     masks[:, :2] = -100
     logits = task(images).requires_grad_()
     whole = task.loss(logits, masks)
-    assert whole == pytest.approx(task.loss(logits[:, :, 2:], masks[:, 2:]).item())
+    assert whole.item() == pytest.approx(task.loss(logits[:, :, 2:], masks[:, 2:]).item())
     (gradient,) = torch.autograd.grad(whole, logits)
     assert gradient[:, :, :2].eq(0).all() and gradient[:, :, 2:].ne(0).all()
     task.val_pixels.update(logits, masks)
