@@ -219,22 +219,22 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(noisy_project: Path
     assert not (noisy_project / "logs" / "not-begun").exists()
 
 
-@pytest.mark.parametrize("command", ["src/main.py fit", "-m my_project.repeat --seeds 1..3"])
-def test_ctrl_c_ends_a_loop_of_the_shell_too(noisy_project: Path, command: str) -> None:
+def test_ctrl_c_ends_a_loop_of_the_shell_too(noisy_project: Path) -> None:
     """A shell ends a loop with a command that the signal itself has ended, but not with one of status 130."""
     words = shlex.join([*DATA, *QUIET, "--trainer.max_epochs=500", "--name=looped"])
     python = shlex.quote(sys.executable)
-    loop = f"for i in 1 2; do {python} {command} {words}; echo after $?; done"
+    loop = f"for i in 1 2; do {python} src/main.py fit {words}; echo after $?; done"
     shell = subprocess.Popen(
         ["bash", "-c", loop],
         cwd=noisy_project,
-        env={**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     while not list(noisy_project.glob("logs/looped/*/checkpoints/last.ckpt")):
+        assert shell.poll() is None, shell.communicate()
         time.sleep(0.1)
     os.killpg(shell.pid, signal.SIGINT)  # as a terminal does it
     output, errors = shell.communicate()

@@ -103,7 +103,8 @@ class Project:
 
 @pytest.fixture(scope="module")
 def full(render: Render) -> Project:
-    folder = render(package_name="my_project", **ALL)
+    models = [model for model in ALL["models"] if model != "timm"]  # installed apart from the rest
+    folder = render(package_name="my_project", **{**ALL, "models": models})
     (folder / "src" / "my_project" / "models" / "own.py").write_text(OWN)
     (folder / "src" / "my_project" / "callbacks" / "broken.py").write_text("import timm_of_old\n")
     return Project(folder)
@@ -117,7 +118,7 @@ def plain(render: Render) -> Project:
 def configs(project: Project) -> list[Path]:
     return [
         path
-        for path in sorted(project.folder.rglob("configs/**/*.yaml"))
+        for path in sorted(project.folder.glob("configs/**/*.yaml"))
         if path.parent.name != "search"
     ]
 

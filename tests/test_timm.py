@@ -5,6 +5,7 @@ networks are trained, with weights in a file. A download is not run here: timm l
 """
 
 import csv
+import importlib
 import re
 import shutil
 import sys
@@ -52,8 +53,7 @@ def timm() -> Iterator[Any]:
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        import timm
-
+        timm = importlib.import_module("timm")
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(sys.modules["huggingface_hub"].constants, "HF_HUB_OFFLINE", True)
         yield timm
@@ -67,9 +67,7 @@ def net(timm: Any, project: Path) -> Iterator[Any]:
     """The project's class TimmNet."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(project / "src"))
-        from tuned.models.timm_net import TimmNet
-
-        yield TimmNet
+        yield importlib.import_module("tuned.models.timm_net").TimmNet
     for name in [name for name in sys.modules if name.partition(".")[0] == "tuned"]:
         del sys.modules[name]
 
@@ -211,7 +209,9 @@ def test_a_new_run_takes_the_weights_of_another_one_and_downloads_none(project: 
 
 def test_an_exported_network_predicts_what_the_run_does(project: Path) -> None:
     path = {**ENVIRONMENT, "PYTHONPATH": f"{project / 'src'}:{FOLDER}"}
-    done = run_warm(project, "-m", "tuned.export", "--run=tuned", "--format=torch_export", **path)
+    done = run_warm(
+        project, "-m", "tuned.export", "--run=tuned", "--format=torch_export", cwd=None, **path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (apart,) = re.findall(r"Largest difference of 256 samples: (\S+)", done.stdout)
     assert float(apart) < 1e-5
