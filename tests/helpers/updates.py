@@ -140,9 +140,9 @@ def fresh(
 
     def fresh(project: Path) -> dict[str, bytes]:
         folder = tmp_path_factory.mktemp("fresh") / project.name
-        run_copy(
-            str(template), folder, data=answers_of(project), defaults=True, quiet=True, unsafe=False
-        )
+        # In projects of releases that did not record it, an update leaves these packages where they are.
+        answers = {"dev_dependencies": "extra", **answers_of(project)}
+        run_copy(str(template), folder, data=answers, defaults=True, quiet=True, unsafe=False)
         return contents(folder)
 
     return fresh
