@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from helpers.pages import blocks
+from helpers.resuming import same
 from helpers.run_files import load, rows, run_of
 from helpers.texts import python, run_commands
 
@@ -77,17 +77,6 @@ def log(project: Path, name: str) -> str:
 
 def codes(project: Path, name: str) -> list[str]:
     return (project / f"{name}.codes").read_text().split()
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two parts of checkpoints are equal, bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 def test_a_training_learns_and_its_report_shows_texts(trained: Path) -> None:
