@@ -18,11 +18,22 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
     "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT=true my-project ",  # by test_schema.py, which has the command
     "make bench",
     "make release",
+    "export UV_DEFAULT_INDEX=",  # the mirrors of packages and datasets
+    "modelscope download ",
+    "pip config set ",
+    "pip install ",
     "sbatch ",
     "torchrun ",
     "wandb ",
 )
-ALIKE = ("start", "tour", "dataset", "model")  # pages in both languages
+ALIKE = (  # pages in both languages
+    "start",
+    "tour",
+    "environment",
+    "dataset",
+    "model",
+    "problems",
+)
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
     "environment": "test_uv.py",
