@@ -32,7 +32,13 @@ ALIKE = (  # pages in both languages
     "environment",
     "dataset",
     "model",
+    "metric",
+    "callback",
+    "logger",
+    "runs",
     "problems",
+    "predict",
+    "searches",
 )
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
