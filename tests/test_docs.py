@@ -37,8 +37,12 @@ ALIKE = (  # pages in both languages
     "logger",
     "runs",
     "problems",
+    "fine_tuning",
     "predict",
     "searches",
+    "distributed",
+    "export",
+    "updating",
 )
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
