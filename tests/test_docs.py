@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.commands import succeed
 from helpers.pages import DOCS, blocks, write
-from helpers.template import Render, git
+from helpers.template import ROOT, Render, git
 
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
     "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT=true my-project ",  # by test_schema.py, which has the command
@@ -249,6 +249,14 @@ def test_the_pages_in_chinese_say_the_same(page: str) -> None:
         assert len(re.findall(pattern, one, re.MULTILINE)) == len(
             re.findall(pattern, other, re.MULTILINE)
         ), pattern
+
+
+def test_lines_of_chinese_texts_end_at_punctuation() -> None:
+    """A line that ends in the middle of a sentence would put a blank between two Chinese characters."""
+    texts = [*(DOCS / "zh").glob("*.md"), ROOT / "README.zh.md", ROOT / "includes/readme.zh.md"]
+    for text in texts:
+        broken = re.findall(r".*[\u4e00-\u9fff]\n *[\u4e00-\u9fff].*", text.read_text())
+        assert not broken, text
 
 
 class Links(HTMLParser):
