@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,66 @@ from lightning.pytorch.loggers import CometLogger, MLFlowLogger, TensorBoardLogg
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from ..engine.random_states import gathered
 from ..engine.samples import known_of_samples, loaders_in
 from ..tools.report.mistakes import Wrong, most_wrong, wrong_in_batch
-from ..tools.report.tables import Rows, class_rows, confusion_rows, wrong_rows
+from ..tools.report.tables import Rows, class_rows, confusion, confusion_rows, wrong_rows
 from ..utils.project import shown, write
 
 
-class Report(Callback):
-    """Writes `report/` in the run's directory: confusion matrix, a table of the classes, and the most wrong samples.
+class BaseReport(Callback, ABC):
+    """Collects the batches of a test in all processes, and writes `report/` in the run's directory.
 
-    It needs a classification: `predict_step` returns `class`, of shape (N,), and `p`, probabilities of shape (N, K).
-    The second part of a batch are the labels. Other modules get no report. Of several test sets, the report is about
-    the first one. The loggers get the pictures.
+    A subclass says for which batches there is a report, and what is in it. Other modules get none. Of several test
+    sets, the report is about the first one. The loggers get the pictures.
     """
+
+    # Name of the picture of the worst samples, which not every test has
+    picture_of_worst: str
 
     active = False
     seen = 0  # samples so far in this process
     data: Any = None
-    # Counts of samples by true class (row) and predicted class (column), int64 (K, K)
+    # Counts by true class (row) and predicted class (column), int64 (K, K)
     matrix: Tensor | None = None
-    worst: Sequence[Wrong] = ()
+    worst: Sequence[Any] = ()
+
+    @abstractmethod
+    def fits(self, prediction: Any, batch: Any) -> bool:
+        """Return whether a batch and its prediction are what the report is made of."""
+
+    @abstractmethod
+    def part_of_batch(self, prediction: Any, batch: Any, ids: Tensor) -> tuple[Tensor, list[Any]]:
+        """Return the confusion matrix of a batch, int64 (K, K), and its worst samples.
+
+        Args:
+            prediction: What `predict_step` has returned.
+            batch: The batch.
+            ids: Positions of its samples in the test set, int64 (N,).
+        """
+
+    @abstractmethod
+    def worst_of(self, samples: Sequence[Any]) -> list[Any]:
+        """Return the samples that are in the report, the worst first."""
+
+    @abstractmethod
+    def pictures(
+        self, matrix: Tensor, worst: Sequence[Any], names: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return Pillow's pictures by their names. The classes have the given names."""
+
+    @abstractmethod
+    def tables(
+        self, matrix: Tensor, worst: Sequence[Any], names: Sequence[str], known: dict[str, Any]
+    ) -> dict[str, Rows]:
+        """Return the tables by their names.
+
+        Args:
+            matrix: The confusion matrix, int64 (K, K).
+            worst: The worst samples.
+            names: Names of the classes.
+            known: The dataset's columns about the worst samples, such as their files.
+        """
 
     def on_test_start(self, trainer: Any, pl_module: LightningModule) -> None:
         """Reset the state of an earlier test."""
@@ -54,68 +95,50 @@ class Report(Callback):
         batch_idx: int,
         loader: int = 0,
     ) -> None:
-        """Count the batch, and keep its samples that are among the most wrong so far."""
+        """Count the batch, and keep its samples that are among the worst so far."""
         if not self.active or loader:
             return
         with trainer.precision_plugin.predict_step_context():
             prediction = pl_module.predict_step(batch, batch_idx)
-        self.active = classifies(prediction, batch)
+        self.active = self.fits(prediction, batch)
         if not self.active:
             return
 
-        inputs = batch[0]
-        labels = batch[1].cpu()
-        classes = prediction["class"].cpu()
-        probabilities = prediction["p"].float().cpu()
-        self.count(labels, classes, probabilities.shape[1])
+        size = len(batch[1])
         # The samplers distribute the samples to the processes in turn.
-        numbers = self.seen + torch.arange(len(labels))
+        numbers = self.seen + torch.arange(size)
         ids = numbers * trainer.world_size + trainer.global_rank
-        wrong = wrong_in_batch(inputs, labels, classes, probabilities, ids, self.data)
-        self.worst = most_wrong([*self.worst, *wrong])
-        self.seen += len(labels)
-
-    def count(self, labels: Tensor, classes: Tensor, num_classes: int) -> None:
-        """Add a batch to the confusion matrix."""
-        if self.matrix is None:
-            self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.matrix.index_put_((labels, classes), torch.ones_like(labels), accumulate=True)
+        matrix, worst = self.part_of_batch(prediction, batch, ids)
+        self.matrix = matrix if self.matrix is None else self.matrix + matrix
+        self.worst = self.worst_of([*self.worst, *worst])
+        self.seen += size
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report of all processes, and pass the pictures to the loggers."""
-        matrices, samples = self.gathered(trainer.world_size)
+        parts = gathered((self.matrix, self.worst), trainer)
+        matrices = [matrix for matrix, _ in parts if matrix is not None]
         if not matrices or not trainer.is_global_zero:
             return
         matrix = torch.stack(matrices).sum(dim=0)
-        worst = most_wrong(samples)
+        samples: list[Any] = []
+        for _, worst_of_process in parts:
+            samples += worst_of_process
+        worst = self.worst_of(samples)
         names = class_names(self.data, len(matrix))
 
         directory = report_directory(trainer)
         directory.mkdir(parents=True, exist_ok=True)
         # Remove the picture of an earlier test, because this test may have none.
-        (directory / "most_wrong.png").unlink(missing_ok=True)
-        for name, picture in draw(matrix, worst, names).items():
+        (directory / f"{self.picture_of_worst}.png").unlink(missing_ok=True)
+        for name, picture in self.pictures(matrix, worst, names).items():
             path = directory / f"{name}.png"
             save_picture(picture, path)
             for logger in trainer.loggers:
                 log(logger, f"test/{name}", path, picture, trainer.global_step)
 
         known = known_columns(trainer, [sample.id for sample in worst])
-        write_table(confusion_rows(matrix, names), directory / "confusion.csv")
-        write_table(class_rows(matrix, names), directory / "classes.csv")
-        write_table(wrong_rows(worst, names, known), directory / "most_wrong.csv")
-
-    def gathered(self, world_size: int) -> tuple[list[Tensor], list[Wrong]]:
-        """Return the matrices and the most wrong samples of all processes."""
-        own = (self.matrix, self.worst)
-        parts = [own] * world_size
-        if world_size > 1:
-            torch.distributed.all_gather_object(parts, own)
-        matrices = [matrix for matrix, _ in parts if matrix is not None]
-        samples: list[Wrong] = []
-        for _, worst in parts:
-            samples += worst
-        return matrices, samples
+        for name, rows in self.tables(matrix, worst, names, known).items():
+            write_table(rows, directory / f"{name}.csv")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Print the path of the report, below the progress bar and the metrics."""
@@ -123,19 +146,66 @@ class Report(Callback):
             rank_zero_info(f"Report: {shown(report_directory(trainer))}")
 
 
+class Report(BaseReport):
+    """The report of a classification: confusion matrix, a table of the classes, and the most wrong samples.
+
+    `predict_step` returns `class`, of shape (N,), and `p`, probabilities of shape (N, K). The second part of a batch
+    are the labels, of shape (N,). Negative ones do not count.
+    """
+
+    picture_of_worst = "most_wrong"
+
+    def fits(self, prediction: Any, batch: Any) -> bool:
+        match prediction, batch:
+            case {"class": Tensor() as classes, "p": Tensor() as p}, (_, Tensor() as labels, *_):
+                samples = p.shape[:1]
+                one_each = classes.shape == samples and labels.shape == samples
+                return p.ndim == 2 and one_each
+        return False
+
+    def part_of_batch(self, prediction: Any, batch: Any, ids: Tensor) -> tuple[Tensor, list[Wrong]]:
+        inputs = batch[0]
+        labels = batch[1].cpu()
+        classes = prediction["class"].cpu()
+        probabilities = prediction["p"].float().cpu()
+        matrix = confusion(labels, classes, probabilities.shape[1])
+        wrong = wrong_in_batch(inputs, labels, classes, probabilities, ids, self.data)
+        return matrix, wrong
+
+    def worst_of(self, samples: Sequence[Wrong]) -> list[Wrong]:
+        return most_wrong(samples)
+
+    def pictures(
+        self, matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]
+    ) -> dict[str, Any]:
+        # Imported only here, because importing Pillow slows down every start.
+        from ..tools.report.drawing import draw_confusion, draw_images, drawable
+
+        labels = drawable(names)
+        pictures = {"confusion": draw_confusion(matrix, labels)}
+        images = []
+        for sample in worst:
+            if sample.image is not None:
+                true = labels[sample.true]
+                predicted = labels[sample.predicted]
+                images.append((sample.image, true, predicted))
+        if images:
+            pictures[self.picture_of_worst] = draw_images(images)
+        return pictures
+
+    def tables(
+        self, matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str], known: dict[str, Any]
+    ) -> dict[str, Rows]:
+        return {
+            "confusion": confusion_rows(matrix, names),
+            "classes": class_rows(matrix, names),
+            "most_wrong": wrong_rows(worst, names, known),
+        }
+
+
 def report_directory(trainer: Trainer) -> Path:
     """Return the folder of the report."""
     return Path(trainer.default_root_dir) / "report"
-
-
-def classifies(prediction: Any, batch: Any) -> bool:
-    """Return whether a batch has labels, and the prediction has a class and probabilities for each sample."""
-    match prediction, batch:
-        case {"class": Tensor() as classes, "p": Tensor() as p}, (_, Tensor() as labels, *_):
-            samples = p.shape[:1]
-            one_each = classes.shape == samples and labels.shape == samples
-            return p.ndim == 2 and one_each
-    return False
 
 
 def class_names(data: Any, count: int) -> list[str]:
@@ -152,24 +222,6 @@ def known_columns(trainer: Trainer, ids: Sequence[int]) -> dict[str, Any]:
     known = known_of_samples(loader, ids)
     known.pop("label", None)  # the table has it as `true`
     return known
-
-
-def draw(matrix: Tensor, worst: Sequence[Wrong], names: Sequence[str]) -> dict[str, Any]:
-    """Return Pillow's pictures by their names: the confusion matrix, and the most wrong samples if they are images."""
-    # Imported only here, because importing Pillow slows down every start.
-    from ..tools.report.drawing import draw_confusion, draw_images, drawable
-
-    labels = drawable(names)
-    pictures = {"confusion": draw_confusion(matrix, labels)}
-    images = []
-    for sample in worst:
-        if sample.image is not None:
-            true = labels[sample.true]
-            predicted = labels[sample.predicted]
-            images.append((sample.image, true, predicted))
-    if images:
-        pictures["most_wrong"] = draw_images(images)
-    return pictures
 
 
 def save_picture(picture: Any, path: Path) -> None:

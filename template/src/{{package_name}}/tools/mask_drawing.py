@@ -1,5 +1,6 @@
 """Draws images with their masks for the report of a segmentation's test, on white."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from .report.drawing import clipped, font
 
+# Title, image, mask and predicted mask
 Row = tuple[str, Tensor, Tensor, Tensor]
 Picture = Image.Image
 
@@ -37,7 +39,7 @@ def draw_overlays(
     across = TILE + MARGIN
     heights = [LINE + row[0].height + MARGIN for row in tiles]
     legend_columns = 3 * across // LABEL
-    legend_rows = -(-(len(names) - 1) // legend_columns)
+    legend_rows = math.ceil((len(names) - 1) / legend_columns)
     width = MARGIN + 3 * across
     height = MARGIN + LINE + sum(heights) + legend_rows * LINE
     picture = Image.new("RGB", (width, height), "white")
@@ -46,14 +48,15 @@ def draw_overlays(
     for column, title in enumerate(TITLES):
         draw.text((MARGIN + column * across, MARGIN), title, "black", font(TEXT))
     top = MARGIN + LINE
-    for (title, *_), three, down in zip(rows, tiles, heights, strict=True):
+    for row, three, row_height in zip(rows, tiles, heights, strict=True):
+        title = row[0]
         draw.text((MARGIN, top), title, "black", font(TEXT))
         for column, tile in enumerate(three):
             picture.paste(tile, (MARGIN + column * across, top + LINE))
-        top += down
-    for number, name in enumerate(names[1:]):
-        row, column = divmod(number, legend_columns)
-        corner = (MARGIN + column * LABEL, top + row * LINE)
+        top += row_height
+    for number, name in enumerate(names[1:]):  # without the background, which has no colour
+        legend_row, column = divmod(number, legend_columns)
+        corner = (MARGIN + column * LABEL, top + legend_row * LINE)
         draw_label(draw, corner, name, colours[number + 1])
     return picture
 

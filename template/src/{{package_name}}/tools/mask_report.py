@@ -1,5 +1,6 @@
 """Builds the content of a segmentation's report. callbacks/mask_report.py collects the data and writes the files."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from ..engine.masks import palette
 from ..engine.prediction_columns import prediction_columns
 from .report.mistakes import is_images, pixels
-from .report.tables import Rows, rows_of
+from .report.tables import Rows, confusion, rows_of
 
 WORST = 10  # images in the report
 
@@ -44,13 +45,14 @@ def images_of_batch(
     """
     matrices = [confusion(*pair, data.num_classes) for pair in zip(masks, predicted, strict=True)]
     scores = [class_iou(matrix).nanmean().item() for matrix in matrices]
-    # NaN is not equal to itself: an image without a pixel that counts has no score.
-    scored = [position for position, score in enumerate(scores) if score == score]
+    # An image without a pixel that counts has no score.
+    scored = [position for position, score in enumerate(scores) if not math.isnan(score)]
     chosen = sorted(scored, key=lambda position: scores[position])[:WORST]
 
     images: Sequence[Tensor | None] = [None] * len(chosen)
     if is_images(inputs):
-        images = pixels(inputs[torch.tensor(chosen, dtype=torch.int64).to(inputs.device)], data)
+        positions = torch.tensor(chosen, dtype=torch.int64, device=inputs.device)
+        images = pixels(inputs[positions], data)
     found = []
     for position, image in zip(chosen, images, strict=True):
         bad = BadImage(
@@ -62,13 +64,6 @@ def images_of_batch(
         )
         found.append(bad)
     return torch.stack(matrices).sum(dim=0), found
-
-
-def confusion(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Return how many pixels of each class (row) were predicted as each class (column), int64 (K, K)."""
-    counts = (true >= 0) & (true < num_classes)
-    pairs = true[counts] * num_classes + predicted[counts]
-    return pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def class_iou(matrix: Tensor) -> Tensor:
@@ -92,7 +87,7 @@ def class_rows(matrix: Tensor, names: Sequence[str]) -> Rows:
 
 def cells(values: Tensor) -> list[float | str]:
     """Return numbers as cells of a table. NaN becomes an empty cell."""
-    return [value if value == value else "" for value in values.tolist()]
+    return ["" if math.isnan(value) else value for value in values.tolist()]
 
 
 def image_rows(images: Sequence[BadImage], known: dict[str, Any]) -> Rows:

@@ -34,15 +34,17 @@ def wrong_in_batch(
 
     Args:
         inputs: The inputs, on any device.
-        labels: Labels, int64 (N,).
+        labels: Labels, int64 (N,). A sample whose label is negative is not wrong.
         classes: Predicted classes, int64 (N,).
         probabilities: Probability of each class, float32 (N, K).
         ids: Positions in the test set, int64 (N,).
         data: The data module, with the mean and the standard deviation of images.
     """
-    p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
+    true = labels.clamp(min=0)
+    p_true = probabilities.gather(1, true.unsqueeze(1)).squeeze(1)
     p_predicted = probabilities.gather(1, classes.unsqueeze(1)).squeeze(1)
-    positions = (labels != classes).nonzero().squeeze(1)
+    is_wrong = (labels >= 0) & (labels != classes)
+    positions = is_wrong.nonzero().squeeze(1)
     order = p_true[positions].argsort(stable=True)
     positions = positions[order[:WORST]]
 

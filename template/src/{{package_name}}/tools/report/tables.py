@@ -11,6 +11,19 @@ from .mistakes import Wrong
 Rows = list[Sequence[Any]]
 
 
+def confusion(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Return how many samples, or pixels, of each class (row) were predicted as each class (column), int64 (K, K).
+
+    Args:
+        true: True classes, int64 of any shape. Those that are negative, or from `num_classes` on, do not count.
+        predicted: Predicted classes, int64 of the same shape.
+        num_classes: Number of classes, K.
+    """
+    counts = (true >= 0) & (true < num_classes)
+    pairs = true[counts] * num_classes + predicted[counts]
+    return pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes)
+
+
 def confusion_rows(matrix: Tensor, names: Sequence[str]) -> Rows:
     """Return the confusion matrix: a row for each class, and a column for each predicted class."""
     rows: Rows = [["class", *names]]
