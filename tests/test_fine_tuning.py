@@ -1,15 +1,20 @@
 """Parameter groups: scales of the learning rate, weight decay and freezing, by the names of parameters."""
 
 import csv
+import importlib
 import json
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from helpers.commands import DIGITS, fail, succeed
 from helpers.template import Render
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
 QUICK = (
     "--trainer.limit_train_batches=4",
@@ -167,6 +172,29 @@ def test_two_processes_freeze_and_train_as_one_does(project: Path, unfrozen: int
     one, two = (last(project, run)["state_dict"] for run in (name, f"two-{unfrozen}"))
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, msg=key)
+
+
+def test_fsdp_cannot_freeze_and_says_so_in_a_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP needs several GPUs, so only the function that builds the optimizer runs."""
+    monkeypatch.syspath_prepend(str(project / "src"))
+    optim = importlib.import_module("my_project.utils.optim")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_project"]:
+        del sys.modules[name]  # other tests import other projects by this name
+    module: Any = torch.nn.Linear(2, 1)
+    module.optimizer = partial(torch.optim.SGD, lr=0.1)
+    module.param_groups = [{"params": "bias", "freeze": 1}]
+    module.trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])
+    answer = r"^param_groups cannot freeze parameters with FSDPStrategy: take the strategy ddp$"
+    with pytest.raises(ValueError, match=answer):
+        optim.build_optimizer(module)
+    module.param_groups = [{"params": "bias", "lr_scale": 0.1}]
+    assert len(optim.build_optimizer(module).param_groups) == 2
+    module.param_groups = [{"params": "bias", "freeze": 1}]
+    module.trainer.strategy = DDPStrategy()
+    optim.build_optimizer(module)
+    assert [type(callback).__name__ for callback in module.trainer.callbacks] == ["Freezing"]
 
 
 # Mistakes and changes -------------------------------------------------------------------------------------------------
