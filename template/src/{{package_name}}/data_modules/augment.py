@@ -55,7 +55,9 @@ class Augmentation:
         keep = kept_shares(images, self.mixup, self.cutmix).to(images.dtype)
         other = torch.randperm(len(images), device=images.device)
         images = keep * images + (1 - keep) * images[other]
-        shares = F.one_hot(labels.clamp(min=0), num_classes) * (labels >= 0).unsqueeze(1)
+
+        has_class = (labels >= 0).unsqueeze(1)
+        shares = F.one_hot(labels.clamp(min=0), num_classes) * has_class
         kept = keep.mean(dim=(1, 2, 3)).unsqueeze(1)
         return images, kept * shares + (1 - kept) * shares[other]
 
@@ -67,11 +69,12 @@ def shift(images: Tensor, max_shift: int) -> Tensor:
     """Shift each image, (N, C, H, W), by up to so many pixels in both directions; zeros come in from outside."""
     if not max_shift:  # and draw no random numbers
         return images
-    windows = (
-        F.pad(images, [max_shift] * 4).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
-    )
-    down, right = torch.randint(2 * max_shift + 1, (2, len(images)), device=images.device)
-    return windows[torch.arange(len(images), device=images.device), :, down, right]
+    count, _, height, width = images.shape
+    padded = F.pad(images, [max_shift] * 4)
+    # A view of all windows of an image's size, (N, C, rows, columns, H, W), of which each image gets one
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down, right = torch.randint(2 * max_shift + 1, (2, count), device=images.device)
+    return windows[torch.arange(count, device=images.device), :, down, right]
 
 
 def mirror(images: Tensor) -> Tensor:
@@ -97,17 +100,18 @@ def crop_and_rotate(images: Tensor, smallest: float, degrees: float) -> Tensor:
         ratio = torch.ones_like(area)
     angle = uniform(count, -math.radians(degrees), math.radians(degrees), images.device)
 
-    # Places are from -1 to 1 in both directions, whatever the sides of the image.
-    scale = torch.stack([area * ratio, area / ratio]).sqrt().clamp(max=1)  # width and height
-    centre = uniform(2 * count, -1.0, 1.0, images.device).view(2, count) * (1 - scale)
-    sine = angle.sin()
-    matrices = torch.stack(
-        [
-            *(angle.cos() * scale[0], -sine * scale[1] * height / width, centre[0]),
-            *(sine * scale[0] * width / height, angle.cos() * scale[1], centre[1]),
-        ],
-        dim=1,
-    ).view(count, 2, 3)
+    # Width and height of a crop as shares of the image's, and its centre. Places in an image are from -1 to 1 in both
+    # directions, whatever its sides.
+    wide = (area * ratio).sqrt().clamp(max=1)
+    high = (area / ratio).sqrt().clamp(max=1)
+    across, down = uniform(2 * count, -1.0, 1.0, images.device).view(2, count)
+    matrices = torch.zeros(count, 2, 3, device=images.device)
+    matrices[:, 0, 0] = angle.cos() * wide
+    matrices[:, 0, 1] = -angle.sin() * high * height / width
+    matrices[:, 0, 2] = across * (1 - wide)
+    matrices[:, 1, 0] = angle.sin() * wide * width / height
+    matrices[:, 1, 1] = angle.cos() * high
+    matrices[:, 1, 2] = down * (1 - high)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     grid = grid.to(images.dtype)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
@@ -145,17 +149,26 @@ def kept_shares(images: Tensor, mixup: float, cutmix: float) -> Tensor:
         mixup: Parameter of the Beta distribution of mixup; 0 is off.
         cutmix: That of cutmix. At least one of them is on.
     """
-    count, _, height, width = images.shape
-    mixed = beta(count, mixup, images.device) if mixup else torch.ones(count, device=images.device)
-    mixed = mixed.view(-1, 1, 1, 1).expand(-1, 1, height, width)
     if not cutmix:
-        return mixed
-    area = 1 - beta(count, cutmix, images.device)
-    cut = (~rectangles(images, area, ratio=1.0)).float()
+        return shares_of_mixup(images, mixup)
     if not mixup:
-        return cut
-    is_mixed = torch.rand(count, 1, 1, 1, device=images.device) < 0.5
-    return torch.where(is_mixed, mixed, cut)
+        return shares_of_cutmix(images, cutmix)
+    is_mixup = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(is_mixup, shares_of_mixup(images, mixup), shares_of_cutmix(images, cutmix))
+
+
+def shares_of_mixup(images: Tensor, parameter: float) -> Tensor:
+    """Return the share that an image keeps, the same for all of its pixels, float32 of shape (N, 1, H, W)."""
+    count, _, height, width = images.shape
+    share = beta(count, parameter, images.device)
+    return share.view(-1, 1, 1, 1).expand(-1, 1, height, width)
+
+
+def shares_of_cutmix(images: Tensor, parameter: float) -> Tensor:
+    """Return 0 in a random rectangle, which the other image covers, and else 1, float32 of shape (N, 1, H, W)."""
+    area = 1 - beta(len(images), parameter, images.device)
+    is_replaced = rectangles(images, area, ratio=1.0)
+    return (~is_replaced).float()
 
 
 def rectangles(images: Tensor, area: Tensor, ratio: float) -> Tensor:

@@ -21,20 +21,21 @@ def crop_both(images: Tensor, masks: Tensor, smallest: float) -> Pair:
     Args:
         images: Images, floating point of shape (N, C, H, W).
         masks: Masks, int64 of shape (N, H, W).
-        smallest: Smallest side of a window, as a share of the image's, from 0 to 1.
+        smallest: Smallest height and width of a window, as a share of the image's, from 0 to 1.
     """
     if smallest == 1:  # and draw no random numbers
         return images, masks
     side, right, down = torch.rand(3, len(images), device=images.device)
     side = smallest + (1 - smallest) * side
-    room = 1 - side  # on each side of the middle, where an image reaches from -1 to 1
-    windows = torch.zeros(len(images), 2, 3, device=images.device)
-    windows[:, 0, 0] = side
-    windows[:, 1, 1] = side
-    windows[:, 0, 2] = room * (2 * right - 1)
-    windows[:, 1, 2] = room * (2 * down - 1)
+    # Places are from -1 to 1 in both directions, so a window's centre may be so far from the middle.
+    room = 1 - side
+    matrices = torch.zeros(len(images), 2, 3, device=images.device)
+    matrices[:, 0, 0] = side
+    matrices[:, 1, 1] = side
+    matrices[:, 0, 2] = room * (2 * right - 1)
+    matrices[:, 1, 2] = room * (2 * down - 1)
 
-    grid = F.affine_grid(windows, list(images.shape), align_corners=False)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     cut_masks = F.grid_sample(masks.unsqueeze(1).float(), grid, mode="nearest", align_corners=False)
     cut_images = F.grid_sample(
         images, grid.to(images.dtype), padding_mode="border", align_corners=False

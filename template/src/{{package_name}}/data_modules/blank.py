@@ -8,9 +8,12 @@ from .in_memory import ImageTensors, InMemoryDataModule
 class BlankDataModule(InMemoryDataModule):
     """Random images of shape (1, 28, 28), and labels from 0 to 9 that nothing can be learned from."""
 
-    # Replace these: how many classes, or numbers to predict, the shape of an image (C, H, W), and the mean and the
-    # standard deviation of the training images' pixels, as shares of 255.
-    num_classes, num_outputs, input_shape, mean, std = 10, 1, (1, 28, 28), 0.5, 0.29
+    # Replace these.
+    num_classes = 10
+    num_outputs = 1  # numbers to predict, for a regression
+    input_shape = (1, 28, 28)  # of an image: (C, H, W)
+    mean = 0.5  # of the training images, in [0, 1]
+    std = 0.29
 
     def load(self, train: bool) -> ImageTensors:
         """Return 1,000 images for training and validation, or 200 for testing."""

@@ -20,7 +20,10 @@ class CIFAR10DataModule(DownloadedDataModule):
         augmentation: More random changes in training; see Augmentation.
     """
 
-    num_classes, input_shape, mean, std = 10, (3, 32, 32), 0.4734, 0.2516
+    num_classes = 10
+    input_shape = (3, 32, 32)
+    mean = 0.4734  # of the training images, in [0, 1]
+    std = 0.2516
     classes = (
         "airplane",
         "automobile",
@@ -33,7 +36,8 @@ class CIFAR10DataModule(DownloadedDataModule):
         "ship",
         "truck",
     )
-    name, mirrors = "cifar10", ("https://www.cs.toronto.edu/~kriz/",)
+    name = "cifar10"
+    mirrors = ("https://www.cs.toronto.edu/~kriz/",)
     sha256: ClassVar = {
         "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     }
@@ -47,16 +51,16 @@ class CIFAR10DataModule(DownloadedDataModule):
 
     def load(self, train: bool) -> ImageTensors:
         """Return the 50,000 training images, or the 10,000 test images."""
-        beginning = "data_batch" if train else "test_batch"  # of the names of the files
+        prefix = "data_batch" if train else "test_batch"  # of the files' names in the archive
         content = bytearray()
         for name in self.sha256:
             with tarfile.open(self.folder / name) as archive:
                 for member in archive:
                     file = archive.extractfile(member)
-                    if file and Path(member.name).name.startswith(beginning):
+                    if file and Path(member.name).name.startswith(prefix):
                         content += file.read()
         records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 1 + 3072)
-        labels = records[:, 0].long()  # the first byte; the others are the image
+        labels = records[:, 0].long()  # the first byte of a record; the others are the image
         images = records[:, 1:].reshape(-1, 3, 32, 32)
         return ImageTensors(images, labels)
 

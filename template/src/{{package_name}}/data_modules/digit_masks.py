@@ -12,10 +12,10 @@ from ..utils.limits import Probability
 from .augment_masks import crop_both
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
 
-CELL = 32  # pixels of a quarter's side
-DIGIT = 24  # of a digit's side
-INK = 96  # from this shade on, of 255, a pixel belongs to the digit
-NOISE = 64  # brightest shade of the background
+CELL = 32  # side of a quarter of the image, in pixels
+DIGIT = 24  # side of a digit, in pixels
+INK = 96  # a pixel belongs to the digit from this brightness on, of 255
+NOISE = 64  # the background's pixels are darker than this
 
 
 class DigitMasksDataModule(InMemoryDataModule):
@@ -43,7 +43,7 @@ class DigitMasksDataModule(InMemoryDataModule):
         path = Path(__file__).with_name("digits.csv.gz")
         table = torch.from_numpy(np.loadtxt(path, dtype="int64", delimiter=","))
         pixels = table[:, :-1].view(-1, 1, 8, 8) * (255 / 16)  # from 0 to 16 in the file
-        digits = F.interpolate(pixels, size=DIGIT, mode="bilinear").clamp(0, 255)
+        digits = F.interpolate(pixels, size=DIGIT, mode="bilinear")
         data = ImageTensors(digits.round().byte(), table[:, -1])
         training, held_out = data.split(360, seed=0)
         chosen = training if train else held_out
@@ -55,7 +55,12 @@ class DigitMasksDataModule(InMemoryDataModule):
 
 
 def paste(digits: Tensor, labels: Tensor) -> ImageTensors:
-    """Return images of four digits each, uint8 (N, 1, 64, 64), and their masks, int64 (N, 64, 64)."""
+    """Return images of four digits each, uint8 (N, 1, 64, 64), and their masks, int64 (N, 64, 64).
+
+    Args:
+        digits: The digits, uint8 (M, 1, 24, 24). Each is in one image; up to three may be left over.
+        labels: What they are, int64 (M,), from 0 to 9.
+    """
     generator = torch.Generator().manual_seed(len(digits))  # the same images at every call
     order = torch.randperm(len(digits), generator=generator)
     count = len(digits) // 4

@@ -4,14 +4,24 @@ from typing import ClassVar
 
 from .mnist import MNISTDataModule
 
-NAMES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
-
 
 class FashionMNISTDataModule(MNISTDataModule):
     """The official training set, of which `val_size` images are for validation, and the official test set."""
 
-    mean, std = 0.2860, 0.3530
-    classes = NAMES.split(", ")
+    mean = 0.2860  # of the training images, in [0, 1]
+    std = 0.3530
+    classes = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
     name = "fashion_mnist"
     mirrors = (
         "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",

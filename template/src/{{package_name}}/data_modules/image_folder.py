@@ -67,12 +67,12 @@ class ImageFolderDataModule(PictureDataModule):
         """Return the names of the folders in a set's folder."""
         folder = self.folder / name
         if not folder.is_dir():
-            advice = "it is to have a folder of pictures for every class"
+            advice = "it needs a folder of pictures for every class"
             raise UserError(f"there is no {shown(folder)}: {advice}")
         found = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
         if not found:
-            advice = "it is to have one of pictures for every class"
-            raise UserError(f"{shown(folder)} has no folders in it: {advice}")
+            advice = "it needs one of pictures for every class"
+            raise UserError(f"{shown(folder)} has no folders: {advice}")
         return found
 
     def _check_classes(self, name: str) -> None:
@@ -80,4 +80,4 @@ class ImageFolderDataModule(PictureDataModule):
         for class_name in self._classes(name):
             if class_name not in self.classes:
                 folder = self.folder / name / class_name
-                raise UserError(f"{shown(folder)} is of a class that train has not")
+                raise UserError(f"{shown(folder)} is a class that train does not have")

@@ -77,6 +77,7 @@ class MaskFolderDataModule(InMemoryDataModule):
         self.flip = flip
         self.has_val = (self.folder / "val").is_dir()
         if not self.predict:  # the training pictures need not be there
+            # If the folder is missing, this raises UserError before the network is built.
             self._folder("train", "images")
 
     @property
@@ -102,13 +103,13 @@ class MaskFolderDataModule(InMemoryDataModule):
     def part(self, name: str) -> PicturesWithMasks:
         """Return the set `train`, `val` or `test`, sorted by the files' names."""
         pictures = self._files(name, "images")
-        of_stem = {path.stem: path for path in self._files(name, "masks")}
+        mask_of_stem = {path.stem: path for path in self._files(name, "masks")}
         masks = []
         for path in pictures:
-            if path.stem not in of_stem:
+            if path.stem not in mask_of_stem:
                 folder = shown(self.folder / name / "masks")
                 raise UserError(f"{shown(path)} has no mask: {folder}/{path.stem}.png is missing")
-            masks.append(of_stem[path.stem])
+            masks.append(mask_of_stem[path.stem])
         names = [path.relative_to(self.folder).as_posix() for path in pictures]
         positions = torch.arange(len(pictures))
         return PicturesWithMasks(pictures, masks, names, self.input_shape, self.labels, positions)
@@ -127,7 +128,7 @@ class MaskFolderDataModule(InMemoryDataModule):
         return crop_both(images, labels, self.crop)
 
     def _files(self, name: str, kind: str) -> list[Path]:
-        """Return the `images` or `masks` of a set."""
+        """Return the files of the `images` or `masks` of a set. Raise UserError if there are none."""
         folder = self._folder(name, kind)
         files = files_in(folder)
         if not files:
@@ -135,9 +136,9 @@ class MaskFolderDataModule(InMemoryDataModule):
         return files
 
     def _folder(self, name: str, kind: str) -> Path:
-        """Return the folder of the `images` or `masks` of a set."""
+        """Return the folder of the `images` or `masks` of a set. Raise UserError if there is none."""
         folder = self.folder / name / kind
         if not folder.is_dir():
-            layout = f"{shown(self.folder)} is to have train/images, train/masks, test/images and test/masks"
-            raise UserError(f"there is no {shown(folder)}: {layout}")
+            needed = "train/images, train/masks, test/images and test/masks"
+            raise UserError(f"there is no {shown(folder)}: {shown(self.folder)} needs {needed}")
         return folder

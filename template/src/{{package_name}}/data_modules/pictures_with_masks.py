@@ -15,8 +15,8 @@ from ..engine.picture_files import open_picture
 from ..utils.project import UserError, shown
 from .in_memory import IGNORED_LABEL, Batch, ImageTensors
 
-HIGHEST = 2**16  # numbers in a mask are less
-UNKNOWN = -1  # a number that is no class
+HIGHEST = 2**16 - 1  # the highest number in a mask that a class can have
+UNKNOWN = -1  # the label of a number that is no class
 WITH_NUMBERS = ("1", "L", "P", "I", "I;16")  # Pillow's modes of pictures whose pixels are numbers
 EXIF_ORIENTATION = 0x0112
 FIRST_ON_ITS_SIDE = 5  # EXIF's orientations from this one on exchange height and width
@@ -87,10 +87,11 @@ class PicturesWithMasks(ImageTensors):
         if numbers.shape != (height, width):
             rows, columns = numbers.shape
             problem = f"{shown(path)} is {columns}x{rows} pixels, but its picture {width}x{height}"
-            raise PictureError(f"{problem}: a mask has a pixel for each of the picture's")
+            raise PictureError(f"{problem}: save a mask of the picture's size")
         numbers = resized(numbers, *self.shape[1:]).astype(np.int64)
-        known = (numbers >= 0) & (numbers < HIGHEST)
-        labels = np.where(known, self.labels[numbers % HIGHEST], UNKNOWN)
+        in_table = (numbers >= 0) & (numbers <= HIGHEST)
+        labels = np.full(numbers.shape, UNKNOWN, dtype=np.int64)
+        labels[in_table] = self.labels[numbers[in_table]]
         if (labels == UNKNOWN).any():
             number = numbers[labels == UNKNOWN][0]
             advice = "add it to data.values, or ignore it: --data.ignore_index"
@@ -118,24 +119,37 @@ class NewPicturesWithSizes(NewPictures):
 def labels_of_numbers(
     values: Sequence[int], num_classes: int, ignore_index: int | None
 ) -> np.ndarray[Any, Any]:
-    """Return the label of each number in a mask, int64 of shape (65536,): a class, or -100 if it is ignored.
+    """Return the label of each number in a mask, int64 of shape (65536,): a class, -100 if ignored, or else -1.
+
+    Args:
+        values: The number of each class.
+        num_classes: Number of classes.
+        ignore_index: The number of pixels without a class, if there are such.
 
     Raises:
-        UserError: There is not one number for each class.
+        UserError: There is not one number for each class, or none that a mask can have.
     """
     if len(values) != num_classes:
         raise UserError(
             f"data.values has {len(values)} numbers, but there are {num_classes} classes: give one for each"
         )
-    labels = np.full(HIGHEST, UNKNOWN, dtype=np.int64)
+    labels = np.full(HIGHEST + 1, UNKNOWN, dtype=np.int64)
     if ignore_index is not None:
+        check_number(ignore_index, "data.ignore_index")
         labels[ignore_index] = IGNORED_LABEL
     for label, number in enumerate(values):
+        check_number(number, "data.values")
         if labels[number] != UNKNOWN:
             problem = f"{number} is twice among data.values and data.ignore_index"
             raise UserError(f"{problem}: give each class a number of its own")
         labels[number] = label
     return labels
+
+
+def check_number(number: int, option: str) -> None:
+    """Raise UserError if no pixel of a mask can have a number."""
+    if not 0 <= number <= HIGHEST:
+        raise UserError(f"{option} has {number}, but numbers in masks are from 0 to {HIGHEST}")
 
 
 def read_picture(file: Any, shape: tuple[int, ...]) -> Tensor:

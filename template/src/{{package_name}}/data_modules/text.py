@@ -30,7 +30,7 @@ from .text_files import (
 )
 
 LETTERS = 80  # of a text in predictions.csv and in the report
-CHUNK = 10_000  # texts that are tokenised at a time
+CHUNK = 10_000  # texts that are tokenised at a time, because the tokens of all take much memory in this form
 
 TextBatch = tuple[dict[str, Tensor], Tensor]
 
@@ -38,9 +38,11 @@ TextBatch = tuple[dict[str, Tensor], Tensor]
 class Texts(ImageTensors):
     """Texts as numbers of tokens, and their labels. A batch is padded to its longest text.
 
+    The tensors of this dataset are the positions of the texts, int64 of shape (N,), and their labels.
+
     Args:
         tokens: The tokens of each text, int32 of shape (length,).
-        padding: Number of the token that fills up a batch.
+        padding: Number of the token that fills up the shorter texts of a batch.
         labels: Labels, int64 of shape (N,).
         columns: More columns of predictions.csv, by name: a value for each text.
         labelled: Whether predictions.csv has the labels. Without, they only complete a batch.
@@ -57,21 +59,23 @@ class Texts(ImageTensors):
         super().__init__(torch.arange(len(labels)), labels, columns=columns, labelled=labelled)
         self.padding = padding
         self.lengths = torch.tensor([len(text) for text in tokens])
-        # One tensor, because a million small ones take far more memory.
-        self.tokens = torch.cat([*tokens])
-        self.ends = self.lengths.cumsum(dim=0)
+        # One tensor for all texts, because a million small ones take far more memory.
+        self.tokens = torch.cat(list(tokens))
+        self.ends = self.lengths.cumsum(dim=0)  # where each text ends in it
 
     def __getitems__(self, indices: Sequence[int]) -> TextBatch:  # type: ignore[override]  # its inputs have names
         """Return a whole batch: `input_ids` and `attention_mask`, int64 (N, length), and labels, int64 (N,)."""
         positions = torch.tensor(indices)
         lengths = self.lengths[positions]
         ends = self.ends[positions]
+        starts = ends - lengths
         texts = []
-        for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True):
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             texts.append(self.tokens[start:end].long())
         ids = pad_sequence(texts, batch_first=True, padding_value=self.padding)
-        mask = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
-        return {"input_ids": ids, "attention_mask": mask.long()}, self.tensors[1][positions]
+        is_token = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+        labels = self.tensors[1][positions]
+        return {"input_ids": ids, "attention_mask": is_token.long()}, labels
 
 
 class TextDataModule(InMemoryDataModule):
@@ -173,11 +177,12 @@ class TextDataModule(InMemoryDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the training texts, in batches of like length."""
-        kind = partial(LikeLengthsSampler, batch_size=self.batch_size)
-        return self._loader(self.train_set, self._sampler(kind, self.train_set, shuffle=True))
+        sampler_class = partial(LikeLengthsSampler, batch_size=self.batch_size)
+        sampler = self._sampler(sampler_class, self.train_set, shuffle=True)
+        return self._loader(self.train_set, sampler)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Return the batch as it is."""
+        """Return the batch as it is. Images would be scaled and normalised here."""
         return batch
 
     def new_samples(self, path: str) -> Texts:
@@ -187,17 +192,18 @@ class TextDataModule(InMemoryDataModule):
         check_exists(shown(file), table, self.text_column, "text_column")
         if table.empty:
             raise UserError(f"{shown(file)} has no rows")
+        problem = f"column {self.text_column} has no text"
         problems = []
         for row, is_empty in are_empty(table[self.text_column]).items():
-            problems.append(f"column {self.text_column} has no text" if is_empty else "")
-            if self.strict and is_empty:
-                raise UserError(f"{shown(file)}: {problems[-1]} in row {row}")
+            if is_empty and self.strict:
+                raise UserError(f"{shown(file)}: {problem} in row {row}")
+            problems.append(problem if is_empty else "")
         columns: dict[str, list[Any]] = {"problem": problems}
         if self.label_column in table:
             names = table[self.label_column].astype(str)
             columns["label"] = [self.label_of.get(name) for name in names]
-        unknown = torch.zeros(len(table), dtype=torch.int64)
-        return self._as_tokens(table, unknown, columns, labelled=False)
+        placeholders = torch.zeros(len(table), dtype=torch.int64)  # because a batch has labels
+        return self._as_tokens(table, placeholders, columns, labelled=False)
 
     def _read_files(
         self, file: str | None, val_file: str | None, test_file: str | None
@@ -234,7 +240,12 @@ class TextDataModule(InMemoryDataModule):
         return tables
 
     def _checked(self, title: str, table: pandas.DataFrame) -> pandas.DataFrame:
-        """Return the columns of texts and labels. Raise UserError if one is missing, or has an empty cell."""
+        """Return the columns of texts and labels. Raise UserError if one is missing, or has an empty cell.
+
+        Args:
+            title: Name of the table, for the message.
+            table: The table.
+        """
         columns = {"text_column": self.text_column, "label_column": self.label_column}
         for option, column in columns.items():
             check_exists(title, table, column, option)
@@ -245,7 +256,7 @@ class TextDataModule(InMemoryDataModule):
         return table[list(columns.values())]
 
     def _set_classes(self, classes: Sequence[str]) -> None:
-        """Take the classes, in the order of the labels."""
+        """Set the attributes about classes, whose names are given in the order of the labels."""
         self.classes = list(classes)
         self.num_classes = len(self.classes)
         self.label_of = {name: label for label, name in enumerate(self.classes)}
@@ -276,7 +287,14 @@ class TextDataModule(InMemoryDataModule):
     def _split(
         self, table: pandas.DataFrame, size: float, name: str, fold: slice | None = None
     ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-        """Split rows; return the others, and `size` of them or a fold. Classes keep their shares."""
+        """Split off a held-out set of rows, stratified by class. Returns (remaining, held out).
+
+        Args:
+            table: The rows.
+            size: Rows to hold out: their number, or their share if less than 1.
+            name: Name of that argument, for the message.
+            fold: Positions to hold out instead, as in ImageTensors.split.
+        """
         count = round(size) if size >= 1 else round(size * len(table))
         if not 0 < count < len(table):
             problem = f"{name} is {size}, which is {count} of {len(table)} texts"
@@ -302,25 +320,36 @@ class TextDataModule(InMemoryDataModule):
         columns: dict[str, list[Any]],
         labelled: bool = True,
     ) -> Texts:
-        """Return the texts of a table as tokens, and print how many of them are cut."""
+        """Return the texts of a table as tokens, and print how many of them are cut.
+
+        Args:
+            table: The rows.
+            labels: Their labels, int64 of shape (N,).
+            columns: More columns of predictions.csv, by name: a value for each row.
+            labelled: Whether predictions.csv has the labels.
+        """
         texts = table[self.text_column].fillna("").astype(str).tolist()
         tokens: list[Tensor] = []
         cut = 0
         for start in range(0, len(texts), CHUNK):
             for encoding in self.tokenizer.encode_batch(texts[start : start + CHUNK]):
                 tokens.append(torch.tensor(encoding.ids, dtype=torch.int32))
-                cut += bool(encoding.overflowing)
+                if encoding.overflowing:
+                    cut += 1
         if cut:
             longest = f"data.max_length, {self.max_length} tokens"
             rank_zero_info(f"{cut} of {len(texts)} texts are longer than {longest}, and are cut")
-        short = [shortened(text, LETTERS) for text in texts]
-        known = {"row": table.index.tolist(), "text": short}
-        return Texts(tokens, self.padding, labels, known | columns, labelled)
+        all_columns = {
+            "row": table.index.tolist(),
+            "text": [shortened(text, LETTERS) for text in texts],
+            **columns,
+        }
+        return Texts(tokens, self.padding, labels, all_columns, labelled)
 
 
 def tokenizer_of(text: str) -> Any:
     """Return the tokenizer that a run has kept as JSON."""
-    from tokenizers import Tokenizer  # the import of `transformers` would take seconds
+    from tokenizers import Tokenizer  # not from `transformers`, whose import takes seconds
 
     return Tokenizer.from_str(text)
 
@@ -354,6 +383,6 @@ def read_tokenizer(name: str | None, max_length: int) -> tuple[Any, int]:
 
 
 def rows_of(table: pandas.DataFrame, numbered: ImageTensors) -> pandas.DataFrame:
-    """Return the rows whose numbers are in a part of a split, in the order of the table."""
+    """Return the rows of a table whose numbers are the images of a dataset, in the table's order."""
     numbers = numbered.tensors[0].sort().values
     return table.iloc[numbers.numpy()]

@@ -68,7 +68,7 @@ def read_dataset(name: str, subset: str | None) -> tuple[dict[str, Any], dict[st
 
 
 def as_table(split: Any, label_column: str) -> pandas.DataFrame:
-    """Return a split of a dataset. Labels that are numbers of classes become their names, and -1 is none."""
+    """Return a split of a dataset as a table. Numbers of classes become their names, and -1 becomes an empty label."""
     table = split.to_pandas()
     names = getattr(split.features.get(label_column), "names", None)
     if names:

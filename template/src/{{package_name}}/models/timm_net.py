@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..utils.limits import Probability
 from ..utils.project import UserError, shown
 
-# For weights that cannot be downloaded or are another network's, and for arguments that a network does not have
+# What timm raises, depending on the network, for weights that cannot be had or do not fit, and for unknown arguments
 TIMM_ERRORS = (
     AttributeError,
     EOFError,
@@ -33,8 +33,8 @@ TIMM_ERRORS = (
 class TimmNet(nn.Module):
     """A network of timm (Wightman, 2019) without its last layer, `backbone`, and a new last layer, `head`.
 
-    Maps images, float32 (N, C, H, W), to logits (N, num_classes). `on_new_run` undoes the normalisation of the data
-    module, and then the backbone gets images normalised as in its pretraining. Until then, images are from 0 to 1.
+    Maps images, float32 (N, C, H, W), to logits (N, num_classes). Images come as the data module has normalised them,
+    and the backbone gets them as it did in its pretraining: `images * scale + offset` is the step between.
 
     Args:
         num_classes: Number of classes.
@@ -47,6 +47,7 @@ class TimmNet(nn.Module):
         UserError: There is no such network, it does not take such images, or its weights cannot be had.
     """
 
+    # float32 of shape (C, 1, 1), in checkpoints. Until `on_new_run`, they are for images from 0 to 1.
     scale: Tensor
     offset: Tensor
 
@@ -73,9 +74,12 @@ class TimmNet(nn.Module):
         self.register_buffer("offset", -self.mean / self.std)
 
     def on_new_run(self, data: Any) -> None:
-        """Undo the normalisation by a data module's `mean` and `std`, from now on and in the checkpoints.
+        """Undo the normalisation by a data module's `mean` and `std` from now on. Without them, images are from 0 to 1.
 
-        Images of a data module without them are from 0 to 1.
+        The command line calls it when a new run begins. A run that continues has the values in its checkpoint.
+
+        Args:
+            data: The data module.
         """
         mean = getattr(data, "mean", 0.0)
         std = getattr(data, "std", 1.0)
@@ -110,14 +114,22 @@ def check_shape(name: str, input_shape: Sequence[int]) -> None:
 
 
 def create_backbone(name: str, pretrained: bool | str, channels: int, drop_path_rate: float) -> Any:
-    """Return a network without its last layer. Raise UserError if its weights, or its arguments, do not fit it."""
+    """Return a network without its last layer. Raise UserError if its weights, or its arguments, do not fit it.
+
+    Args:
+        name: Name of the network.
+        pretrained: Whether to download its weights; or a file that has them.
+        channels: Channels of an image.
+        drop_path_rate: Probability of stochastic depth. If it is 0, the network need not have this argument.
+    """
     arguments: dict[str, Any] = {"pretrained": bool(pretrained)}
-    if drop_path_rate:  # some networks have no such argument
+    if drop_path_rate:
         arguments["drop_path_rate"] = drop_path_rate
-    advice = "model.net.pretrained may also be a file with weights, or false"
     if isinstance(pretrained, str):
         arguments["pretrained_cfg_overlay"] = weights_from(pretrained, name)
         advice = f"is {shown(pretrained)} of another network, or of a run (--init_from)?"
+    else:
+        advice = "model.net.pretrained may also be a file with weights, or false"
     try:
         backbone: Any = timm.create_model(name, num_classes=0, in_chans=channels, **arguments)
     except TIMM_ERRORS as error:
@@ -128,21 +140,31 @@ def create_backbone(name: str, pretrained: bool | str, channels: int, drop_path_
 
 
 def weights_from(file: str, name: str) -> dict[str, Any]:
-    """Return settings with which timm loads a file, and refuses it if weights of the network are missing there."""
+    """Return settings with which timm takes weights from a file, and refuses a file that lacks some.
+
+    Args:
+        file: A file that timm or PyTorch has saved: the weights by their names.
+        name: Name of the network.
+
+    Raises:
+        UserError: There is no such file, or it cannot be read.
+    """
     if not Path(file).is_file():
         raise UserError(f"there is no {shown(file)}, which model.net.pretrained names")
     config: Any = timm.get_pretrained_cfg(name)
-    layers = config.classifier or ()  # the last layer, or several
-    if isinstance(layers, str):
-        layers = (layers,)
+    last_layers = config.classifier or ()  # names; some networks have several
+    if isinstance(last_layers, str):
+        last_layers = (last_layers,)
     try:
         saved = load_state_dict(file)
     except TIMM_ERRORS as error:
         raise UserError(f"{shown(file)} is damaged, or holds more than weights") from error
     weights = {}
     for key, value in saved.items():
-        if key.rpartition(".")[0] not in layers:
+        layer = key.rpartition(".")[0]
+        if layer not in last_layers:
             weights[key] = value
+    # Without a classifier in the settings, timm does not look for its weights.
     return {"state_dict": weights, "classifier": None}
 
 
