@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.pages import blocks
+from helpers.pages import blocks, write
 from helpers.resuming import same
 from helpers.run_files import load, rows, run_of
 from helpers.texts import python, run_commands
 
 # The commands of docs/text.md, in their order
-FIT_AND_TEST, FIT_HUB, PREDICT, EXPORT, SCRIPT = [
+FIT_AND_TEST, FIT_HUB, FIT_OWN, PREDICT, EXPORT, SCRIPT = [
     shlex.split(line)
     for language, code in blocks("text")
     if language == "bash"
@@ -48,6 +48,8 @@ def resume(name: str) -> list[str]:
 def trained(texts_original: Path) -> Path:
     """The project after its trainings. What comes after `mv` has no pretrained weights and no training texts."""
     project = texts_original
+    for language, code in blocks("text"):
+        write(project, language, code)
     (project / "new.csv").write_text(
         "number,text\n1,the film was lovely\n2,\n3,so dull and very dull\n"
     )
@@ -67,6 +69,8 @@ def trained(texts_original: Path) -> Path:
     other = ["--model.net.name=tiny", "--data.max_length=24", "--init_from=exp1"]
     short = ["--trainer.precision=bf16-mixed", "--trainer.max_epochs=1"]
     commands += [("hub", [*hub, *other, *short, *QUIET])]
+    own = [word.replace("google-bert/bert-base-uncased", "tiny") for word in FIT_OWN[2:]]
+    commands += [("mean", [*own, "--data.max_length=24", "--trainer.max_epochs=1", *QUIET])]
     run_commands(project, commands)
     return project
 
@@ -135,13 +139,15 @@ def test_a_dataset_of_the_hub_trains_in_bfloat16_from_the_weights_of_another_run
     assert record["status"] == "finished"
 
 
+def test_a_network_of_ones_own_trains_with_a_tokenizer_by_name(trained: Path) -> None:
+    assert codes(trained, "mean") == ["0"], log(trained, "mean")
+    assert json.loads((run_of(trained, "mean") / "run.json").read_text())["status"] == "finished"
+
+
 def test_what_an_exported_model_predicts_without_pytorch_is_what_the_project_predicts(
     trained: Path,
 ) -> None:
     assert codes(trained, "export") == ["0"], log(trained, "export")
-    (script,) = [code for language, code in blocks("text") if language == "python"]
-    (trained / "scripts").mkdir(exist_ok=True)
-    (trained / "scripts" / "predict_texts.py").write_text(script)
     (trained / "rows.csv").write_text("text\nthe film was lovely\nso dull and very dull\n")
     assert SCRIPT == ["python", "scripts/predict_texts.py", "logs/exp1/*/best.onnx", "new.csv"]
     path = run_of(trained, "exp1") / "best.onnx"
