@@ -63,6 +63,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "callback": {},
     "logger": {},
     "runs": {**TOOLS, "tooling": ["report", "runs"]},
+    "tables": {"datasets": ["digits", "csv_table"], "models": ["mlp", "regression"]},
     "predict": {"datasets": ["digits", "csv_table"], "models": ["mlp", "simplenet"]},
     "fine_tuning": {"datasets": ["digits"], "models": ["simplenet", "vit"]},
     "segmentation": {

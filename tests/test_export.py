@@ -191,7 +191,9 @@ def script(project: Path, name: str, *args: str) -> list[dict[str, str]]:
     folder = project / "scripts"
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(code)
-    shutil.copy(project / "src" / "my_project" / "engine" / "picture_files.py", folder)
+    package = project / "src" / "my_project"
+    for file in ("engine/picture_files.py", "data_modules/table_encoding.py"):
+        shutil.copy(package / file, folder)
     command = [sys.executable, str(folder / name), *args]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -230,26 +232,30 @@ def test_new_pictures_are_read_as_the_project_reads_them(
 def test_new_rows_are_encoded_as_the_project_encodes_them(
     warm: Server, project: Path, tmp_path: Path
 ) -> None:
-    succeed(
-        project,
-        "fit",
-        *TABLE,
-        "-c",
-        "configs/model/mlp.yaml",
-        *SHORT,
-        "--data.target=colour",
-        "--name=colours",
-    )
+    """Rows with gaps, dates, a new text, a text that looks like a number, and a customer's number."""
+    lines = ["customer,x,day,code,colour"]
+    for i in range(60):
+        x = "" if i % 7 == 0 else i
+        code = ["007", "x", ""][i % 3]
+        lines.append(f"c{i:03},{x},2026-01-{1 + i % 28:02},{code},{'red' if i % 2 else 'blue'}")
+    (project / "data" / "customers.csv").write_text("\n".join(lines) + "\n")
+    options = ("--data.file=data/customers.csv", "--data.target=colour", "--data.ids=customer")
+    mlp = (*TABLE, "-c", "configs/model/mlp.yaml", *SHORT)
+    succeed(project, "fit", *mlp, *options, "--name=colours")
     export(warm, project, "--run=colours")
+
     table = tmp_path / "rows.csv"
-    table.write_text("y,x\n100,10\n3,59\n0,7\n")
+    rows = ["2026-02-01,007,9,c1", "2026-03-01T06:00,new,,007", "soon,x,1,c3", "2025-01-01,,2.5,"]
+    table.write_text("\n".join(["day,code,x,customer", *rows]) + "\n")
     expected = predicted(project, "colours", table)
-    found = script(
-        project, "predict_rows.py", str(run_of(project, "colours") / "best.onnx"), str(table)
-    )
+    model = str(run_of(project, "colours") / "best.onnx")
+    found = script(project, "predict_rows.py", model, str(table))
+    assert [row["problem"] for row in found] == ["", "", "column day has no date", ""]
+    assert [row["customer"] for row in expected] == ["c1", "007", "c3", ""]
     for row, other in zip(found, expected, strict=True):
-        assert row["class_name"] == other["class_name"]
-        assert float(row["p"]) == pytest.approx(float(other[f"p{other['class']}"]), abs=1e-5)
+        assert (row["problem"], row["class_name"]) == (other["problem"], other["class_name"])
+        if not row["problem"]:
+            assert float(row["p"]) == pytest.approx(float(other[f"p{other['class']}"]), abs=1e-6)
 
 
 def test_what_predicts_otherwise_is_not_written(

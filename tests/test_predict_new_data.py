@@ -370,6 +370,19 @@ def test_rows_without_a_value_are_said_and_the_others_are_predicted(project: Pat
     assert message == "rows.csv: column number has no number in row 2 (the header is row 1)"
 
 
+def test_a_run_whose_encoding_is_of_an_older_kind_is_refused_in_one_line(project: Path) -> None:
+    (path,) = project.glob("logs/kind/*/data.json")
+    path.write_text(
+        '{"features": ["x"], "texts": [], "columns": ["x"], "center": [0], "scale": [1]}'
+    )
+    (project / "rows.csv").write_text("x\n5\n")
+    message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv")
+    assert message == (
+        "the run was trained with an earlier csv_table.py, which encodes in another way: "
+        "predict with that file, or train a new run"
+    )
+
+
 def test_a_table_that_lacks_a_column_is_refused(project: Path) -> None:
     (project / "rows.csv").write_text("number,colour\n5,red\n")
     message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv")

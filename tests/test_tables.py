@@ -1,8 +1,11 @@
 """CSV tables: encoding, splits, predictions and errors."""
 
+import collections
 import csv
+import datetime
 import hashlib
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +113,7 @@ def table_module(table: Path, target: Any = "kind", **kwargs: Any) -> Any:
 
 def numbers(data: Any, dataset: Any) -> list[int]:
     """Return what stands in the column `number` of the rows of a dataset."""
-    scaled = dataset.tensors[0][:, 0].double() * data.scale["number"] + data.center["number"]
+    scaled = dataset.tensors[0][:, 0].double() * data.columns[0].std + data.columns[0].mean
     return [int(value) for value in scaled.round()]
 
 
@@ -215,16 +218,11 @@ def test_targets_of_a_regression_stay_as_they_are(datasets_package: Path, table:
             r"table\.csv has no column txt: did you mean text\?$",
         ),
         (
-            "5,False,,7,50,-5,c1",
-            {},
-            r"table\.csv: column text has no value in row 7 \(the header is row 1\)$",
-        ),
-        (
             "5,False,a,7,50,-5,",
             {},
             r"table\.csv: column kind has no value in row 7 \(the header is row 1\)$",
         ),
-        ("inf,False,b,7,50,-5,c1", {}, r"table\.csv: column number has no value in row 7 "),
+        ("inf,False,b,7,50,-5,c1", {}, r"table\.csv: column number is infinite in row 7 "),
         (
             "",
             {"task": "regression"},
@@ -259,6 +257,125 @@ def test_a_test_table_that_does_not_fit_is_refused(
         test = write_table(tmp_path / "test.csv", ["number", "text", "kind"], [row])
         arguments = {"file": str(table), "features": ["number", "text"], "test_file": str(test)}
         assert re.search(line, refused("csv_table", "CSVTableDataModule", "kind", **arguments))
+
+
+# Tables as they are ---------------------------------------------------------------------------------------------------
+
+
+def real_table(path: Path) -> Path:
+    """Write a table with gaps, dates, an identifier, many texts and a row's answer that depends on them."""
+    rows = []
+    for i in range(400):
+        age = "" if i % 5 == 0 else 20 + i % 50
+        colour = ["red", "blue", ""][i % 3]
+        member = ["true", "false", ""][i % 3]
+        day = f"20{10 + i % 10}-03-{1 + i % 28:02}"
+        rows.append((f"c{i}", age, colour, member, day, f"city {i % 150:03}", f"k{i % 2}"))
+    return write_table(path, ["id", "age", "colour", "member", "day", "city", "kind"], rows)
+
+
+@pytest.fixture(scope="module")
+def real(datasets_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The data module of that table."""
+    table = real_table(tmp_path_factory.mktemp("real") / "table.csv")
+    return data_module("csv_table", "CSVTableDataModule", "kind", file=str(table), ids="id")
+
+
+def column_of(data: Any, name: str) -> tuple[Any, int]:
+    """Return how a column is encoded, and the position of its first input."""
+    position = 0
+    for column in data.columns:
+        if column.name == name:
+            return column, position
+        position += column.size
+    raise AssertionError(name)
+
+
+def test_gaps_of_numbers_are_the_training_rows_median_and_said_in_an_input(real: Any) -> None:
+    column, position = column_of(real, "age")
+    train = real.parts[0]
+    rows = [row - 2 for row in train.columns["row"]]
+    known = [20 + row % 50 for row in rows if row % 5]
+    assert column.median == statistics.median(known)
+    inputs = train.tensors[0][:, position : position + 2]
+    filled = torch.tensor([20 + row % 50 if row % 5 else column.median for row in rows])
+    standardised = (filled - filled.mean()) / filled.std(correction=0)
+    torch.testing.assert_close(inputs[:, 0], standardised, atol=1e-5, rtol=0)
+    assert inputs[:, 1].tolist() == [float(row % 5 == 0) for row in rows]
+    assert column_of(real, "member")[0].kind == "number", "true and false, and gaps"
+
+
+def test_an_empty_cell_among_texts_is_a_text_of_its_own(real: Any) -> None:
+    column, position = column_of(real, "colour")
+    assert column.texts == ["", "blue", "red"]
+    for part in real.parts:
+        for row, inputs in zip(part.columns["row"], part.tensors[0], strict=True):
+            expected = [[0, 0, 1], [0, 1, 0], [1, 0, 0]][(row - 2) % 3]
+            assert inputs[position : position + 3].tolist() == expected
+
+
+def test_dates_are_standardised_days(real: Any) -> None:
+    column, position = column_of(real, "day")
+    assert (column.kind, column.size) == ("date", 1)
+    for part in real.parts:
+        days = part.tensors[0][:, position].double() * column.std + column.mean
+        for row, day in zip(part.columns["row"], days.tolist(), strict=True):
+            i = row - 2
+            date = datetime.date(2010 + i % 10, 3, 1 + i % 28)
+            assert day == pytest.approx((date - datetime.date(1970, 1, 1)).days, abs=0.01)
+
+
+def test_of_many_texts_the_most_frequent_have_an_input(real: Any) -> None:
+    column, position = column_of(real, "city")
+    assert column.size == 100
+    train = real.parts[0]
+    cities = [f"city {(row - 2) % 150:03}" for row in train.columns["row"]]
+    counts = collections.Counter(cities)
+    rest = counts.keys() - set(column.texts)
+    assert rest and min(counts[city] for city in column.texts) >= max(counts[city] for city in rest)
+    sums = train.tensors[0][:, position : position + 100].sum(dim=1)
+    assert sums.tolist() == [float(city in column.texts) for city in cities]
+
+
+def test_what_is_made_of_the_columns_is_said_in_a_line(
+    datasets_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        data_module(
+            "csv_table",
+            "CSVTableDataModule",
+            "kind",
+            file=str(real_table(tmp_path / "table.csv")),
+            ids="id",
+        )
+    (line,) = [line for line in caplog.messages if line.startswith("Features: ")]
+    assert re.fullmatch(
+        r"Features: 108; columns of texts: colour, city; "
+        r"columns of many texts: city \(\d+, of which the 100 most frequent\); columns of dates: day; "
+        r"columns with gaps: age \(the median [\d.]+\), colour \(a text of its own\), member \(the median [01]\)",
+        line,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, r"column id of \S*table.csv has 400 different texts in 400 rows.*--data.ids id, or"),
+        ({"ids": ["id", "age"], "features": ["age"]}, "^column age is in features, and in ids: "),
+        ({"ids": "idd"}, r"has no column idd: did you mean id\?$"),
+        ({"features": ["empty"]}, "^column empty of .* has no value in the training rows: name"),
+        ({"target": "age", "features": ["city"]}, "column age has no value in row 2 "),
+        ({"features": []}, "has no column to predict from$"),
+    ],
+)
+def test_what_no_network_can_use_is_refused(
+    datasets_package: Path, tmp_path: Path, options: dict[str, Any], line: str
+) -> None:
+    path = real_table(tmp_path / "table.csv")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{lines[0]},empty", *(f"{line}," for line in lines[1:])]) + "\n")
+    arguments = {"target": "kind", "file": str(path), **options}
+    assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
 
 
 def test_a_missing_table_is_named_on_the_command_line(datasets_project: Path) -> None:

@@ -1,0 +1,161 @@
+"""Reads CSV tables, and says in one line what is wrong with one."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from math import inf
+from pathlib import Path
+
+import pandas
+from pandas.api.types import is_numeric_dtype
+
+from ..utils.project import UserError, shown
+from .table_encoding import Kind, as_numbers, kind_of
+
+HEADER_ROWS = 1  # in a file, before the first sample
+FEW_TEXTS = 10  # of a column that may all be different
+# Columns that predictions.csv has anyway, such as id, label_name and p0
+TAKEN = re.compile(r"id|loader|row|problem|label\w*|class\w*|prediction\d*|p\d*")
+
+
+def read_table(path: Path, texts: Iterable[str]) -> pandas.DataFrame:
+    """Return the content of a file. Raise UserError if it is no table.
+
+    Args:
+        path: The file.
+        texts: Columns that are read as texts, even if they look like numbers.
+    """
+    types = dict.fromkeys(texts, str)
+    try:
+        return pandas.read_csv(path, dtype=types, index_col=False, low_memory=False)
+    except FileNotFoundError:
+        advice = "put a table with a header there, or pass --data.file"
+        raise UserError(f"there is no {shown(path)}: {advice}") from None
+    except ValueError as error:
+        raise UserError(f"{shown(path)} is no CSV table: {error}") from error
+
+
+def feature_kinds(
+    path: Path,
+    table: pandas.DataFrame,
+    features: Sequence[str] | None,
+    set_aside: Mapping[str, Sequence[str]],
+) -> dict[str, Kind]:
+    """Return the columns to predict from, and what each of them has.
+
+    Args:
+        path: The file of the table.
+        table: The table.
+        features: The columns to predict from; all others if None.
+        set_aside: The columns that are no features, by the options that name them.
+
+    Raises:
+        UserError: A column is missing, is an identifier, or has an infinite number, or none is left.
+    """
+    others = {column: option for option, columns in set_aside.items() for column in columns}
+    for column in [*others, *(features or ())]:
+        check_exists(path, table, column)
+    for column in others.keys() & set(features or ()):
+        problem = f"column {column} is in features, and in {others[column]}"
+        raise UserError(f"{problem}: leave it out of one")
+    names = table.columns if features is None else features
+    kinds = {column: kind_of(table[column]) for column in names if column not in others}
+    if not kinds:
+        raise UserError(f"{shown(path)} has no column to predict from")
+    for column, kind in kinds.items():
+        check_finite(path, table, column)
+        if kind == "text":
+            check_no_identifier(path, table, column)
+    return kinds
+
+
+def check_targets(path: Path, table: pandas.DataFrame, targets: Sequence[str], task: str) -> None:
+    """Raise UserError if the columns to predict have no value somewhere, or are not what the task is about."""
+    if task == "classification" and len(targets) > 1:
+        problem = f"target is {', '.join(targets)}"
+        raise UserError(f"{problem}, but classification is of one column")
+    for column in targets:
+        check_filled(path, table, column)
+        check_finite(path, table, column)
+        if task == "regression" and not is_numeric_dtype(table[column]):
+            problem = f"column {column} of {shown(path)} has texts"
+            raise UserError(f"{problem}, but regression is of numbers")
+
+
+def check_like(path: Path, table: pandas.DataFrame, kinds: Mapping[str, Kind], other: Path) -> None:
+    """Raise UserError if columns of a table lack what those of another table have.
+
+    Args:
+        path: The file of the table.
+        table: The table.
+        kinds: The columns, and what those of the other table have.
+        other: The file of the other table.
+    """
+    for column, kind in kinds.items():
+        check_exists(path, table, column)
+        check_finite(path, table, column)
+        known = table[column].dropna()
+        if kind != "text" and as_numbers(known, kind).isna().any():
+            problem = f"column {column} of {shown(path)} has texts"
+            raise UserError(f"{problem}, but that of {shown(other)} has {kind}s")
+
+
+def check_exists(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a table lacks a column."""
+    if column not in table:
+        nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
+        raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
+
+
+def check_filled(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a cell of a column has no value."""
+    raise_at_first(path, table, table[column].isna(), f"column {column} has no value")
+
+
+def check_finite(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a number of a column is infinite."""
+    is_infinite = table[column].isin([inf, -inf])
+    raise_at_first(path, table, is_infinite, f"column {column} is infinite")
+
+
+def raise_at_first(
+    path: Path, table: pandas.DataFrame, is_wrong: pandas.Series, problem: str
+) -> None:
+    """Raise UserError if a row of a table is wrong, and name the first."""
+    if is_wrong.any():
+        row = numbers_of(table)[is_wrong.argmax()]
+        raise UserError(f"{shown(path)}: {problem} in row {row} (the header is row 1)")
+
+
+def check_some_value(path: Path, rows: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a column has no value in any of the training rows."""
+    if rows[column].isna().all():
+        problem = f"column {column} of {shown(path)} has no value in the training rows"
+        raise UserError(f"{problem}: name the other columns with --data.features")
+
+
+def check_no_identifier(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if most texts of a column are different, because nothing can be learned from such."""
+    count = int(table[column].count())
+    distinct = table[column].nunique()
+    if distinct > max(FEW_TEXTS, count / 2):
+        problem = f"column {column} of {shown(path)} has {distinct} different texts in {count} rows"
+        advice = f"pass --data.ids {column}, or name the columns to learn from with --data.features"
+        raise UserError(f"{problem}, as an identifier has: {advice}")
+
+
+def numbers_of(rows: pandas.DataFrame) -> list[int]:
+    """Return the numbers of rows in their file, in which the header is row 1."""
+    numbers: list[int] = (rows.index + 1 + HEADER_ROWS).tolist()
+    return numbers
+
+
+def name_in_predictions(column: str) -> str:
+    """Return a column's name in predictions.csv, where names such as `id` have another meaning: `table_id`."""
+    return f"table_{column}" if TAKEN.fullmatch(column) else column
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
