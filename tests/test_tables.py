@@ -378,6 +378,128 @@ def test_what_no_network_can_use_is_refused(
     assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
 
 
+# Splits by a column --------------------------------------------------------------------------------------------------
+
+SPLITS = ["number", "customer", "day", "part", "kind"]
+
+
+def split_rows(parts: Sequence[str] = ("train", "train", "val", "test")) -> list[tuple[Any, ...]]:
+    """Return 120 rows of 30 customers, whose days are in no order."""
+    rows = []
+    for i in range(120):
+        day = datetime.date(2026, 1, 1) + datetime.timedelta(days=i * 77 % 120)
+        rows.append((i, f"c{i * 7 % 30}", day, parts[i % len(parts)], f"k{i % 2}"))
+    return rows
+
+
+def split_module(path: Path, rows: Sequence[Any] | None = None, **options: Any) -> Any:
+    table = write_table(path / "table.csv", SPLITS, rows or split_rows())
+    return data_module("csv_table", "CSVTableDataModule", "kind", file=str(table), **options)
+
+
+def parts_of(data: Any) -> list[list[int]]:
+    """Return the numbers of the rows to train, to validate and to test on, from 0."""
+    return [[row - 2 for row in part.columns["row"]] for part in data.parts]
+
+
+def test_rows_of_a_group_are_never_divided(datasets_package: Path, tmp_path: Path) -> None:
+    data = split_module(tmp_path, group="customer")
+    assert [column.name for column in data.columns] == ["number", "day", "part"]
+    parts = parts_of(data)
+    assert sorted(row for part in parts for row in part) == list(range(120))
+    assert all(part == sorted(part) for part in parts), "in the table's order"
+    customers = [{row * 7 % 30 for row in part} for part in parts]
+    assert sum(map(len, customers)) == 30
+    assert [len(part) for part in parts] == [88, 8, 24], (
+        "of 4 rows each, the nearest to 20 and 10 %"
+    )
+    other = parts_of(split_module(tmp_path, group="customer", split_seed=1))
+    assert other != parts == parts_of(split_module(tmp_path, group="customer"))
+
+
+def test_folds_are_of_whole_groups(datasets_package: Path, tmp_path: Path) -> None:
+    folds = [parts_of(split_module(tmp_path, group="customer", fold=f"{i}/4")) for i in range(1, 5)]
+    assert len({tuple(test) for _, _, test in folds}) == 1
+    held_out = [{row * 7 % 30 for row in val} for _, val, _ in folds]
+    assert [len(groups) for groups in held_out] == [6, 6, 6, 6]
+    assert len(set().union(*held_out)) == 24, "each group is held out once"
+
+
+@pytest.mark.parametrize("years", [False, True], ids=["dates", "numbers"])
+def test_the_newest_rows_are_tested_on(datasets_package: Path, tmp_path: Path, years: bool) -> None:
+    rows = split_rows()
+    if years:
+        rows = [(i, customer, i * 77 % 120, part, kind) for i, customer, _, part, kind in rows]
+    data = split_module(tmp_path, rows, time="day", test_size=30, val_size=10)
+    ages = [[row * 77 % 120 for row in part] for part in parts_of(data)]
+    assert sorted(ages[2]) == list(range(90, 120)) and sorted(ages[1]) == list(range(80, 90))
+    assert "day" not in [column.name for column in data.columns]
+    asked = split_module(tmp_path, rows, time="day", features=["number", "day"])
+    assert [column.name for column in asked.columns] == ["number", "day"]
+
+
+def test_a_column_says_where_each_row_belongs(datasets_package: Path, tmp_path: Path) -> None:
+    data = split_module(tmp_path, split="part")
+    assert parts_of(data) == [
+        [row for row in range(120) if row % 4 < 2],
+        list(range(2, 120, 4)),
+        list(range(3, 120, 4)),
+    ]
+    assert [column.name for column in data.columns] == ["number", "customer", "day"]
+    rows = split_rows(parts=("train", "train", "train", "test"))
+    train, val, test = parts_of(split_module(tmp_path, rows, split="part", val_size=0.2))
+    assert (len(train), len(val), test) == (72, 18, list(range(3, 120, 4))), "val is held out"
+    ages = [
+        [row * 77 % 120 for row in part]
+        for part in parts_of(split_module(tmp_path, rows, split="part", time="day"))
+    ]
+    assert max(ages[0]) < min(ages[1]), "the newest of the rows to train on"
+
+
+def test_groups_of_a_test_table_are_not_trained_on(datasets_package: Path, tmp_path: Path) -> None:
+    rows = [(i, f"d{i}", "2026-01-01", "test", "k0") for i in range(4)]
+    test = write_table(tmp_path / "test.csv", SPLITS, rows)
+    data = split_module(tmp_path, group="customer", test_file=str(test))
+    assert [len(part) for part in data.parts] == [108, 12, 4]
+    write_table(test, SPLITS, [*rows, (9, "c7", "2026-01-01", "test", "k0")])
+    arguments = {"file": str(tmp_path / "table.csv"), "group": "customer", "test_file": str(test)}
+    assert refused("csv_table", "CSVTableDataModule", "kind", **arguments) == (
+        "customer c7 is among the rows to train on and among those to test on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"group": "customer", "time": "day"}, "^rows are split by group, customer, or by time, "),
+        ({"time": "day", "fold": "1/5"}, "by time, day, which has no folds: leave out fold$"),
+        ({"split": "part", "fold": "1/5"}, "column part has rows to validate on: leave out fold$"),
+        ({"split": "part", "group": "customer"}, "has rows to validate on: leave out group$"),
+        ({"split": "part", "test_file": "table.csv"}, "rows to test on: leave out test_file$"),
+        ({"split": "customer"}, "column customer is none of train, val, test in row 2 "),
+        ({"time": "customer"}, "column customer of .* has texts, but time needs numbers, or dates"),
+        ({"group": "custmer"}, r"has no column custmer: did you mean customer\?$"),
+        (
+            {"group": "kind"},
+            "^column kind has too few groups, 1 of 1 would be held out: leave out group$",
+        ),
+        ({"split": "half"}, "^no row of column half is test: write test in some, or pass "),
+        ({"group": "gap"}, "column gap has no value in row 3 "),
+    ],
+)
+def test_splits_that_contradict_each_other_are_refused(
+    datasets_package: Path, tmp_path: Path, options: dict[str, Any], line: str
+) -> None:
+    rows = [
+        (*row, "train" if row[0] % 2 else "val", "" if row[0] == 1 else "x") for row in split_rows()
+    ]
+    table = write_table(tmp_path / "table.csv", [*SPLITS, "half", "gap"], rows)
+    if "test_file" in options:
+        options = {**options, "test_file": str(table)}
+    arguments = {"file": str(table), **options}
+    assert re.search(line, refused("csv_table", "CSVTableDataModule", "kind", **arguments))
+
+
 def test_a_missing_table_is_named_on_the_command_line(datasets_project: Path) -> None:
     line = fail(
         datasets_project, "fit", "-c", "configs/data/csv_table.yaml", "-c", "configs/model/mlp.yaml"

@@ -16,17 +16,17 @@ from .in_memory import Batch, ImageTensors, InMemoryDataModule
 from .table_encoding import Column, as_texts, described, encode, learn, problems_of, read_as_texts
 from .table_files import (
     check_exists,
-    check_filled,
-    check_like,
     check_some_value,
     check_targets,
     feature_kinds,
     name_in_predictions,
     numbers_of,
     read_table,
+    read_test_table,
     sha256,
+    text_targets,
 )
-from .table_splits import hold_out
+from .table_splits import TableSplits
 
 
 class CSVTableDataModule(InMemoryDataModule):
@@ -41,21 +41,24 @@ class CSVTableDataModule(InMemoryDataModule):
         task: `classification` or `regression`.
         file: The table, relative to the working directory; the project's `data/table.csv` if None.
         features: Columns to predict from; all others if None.
-        ids: Columns that tell rows apart, such as a customer's number: no features, but in predictions.csv.
-        test_file: Table with the same columns to test on; `test_size` rows if None.
-        test_size: Number of rows for testing, or a share below 1.
-        val_size: Number, or share, of the other rows for validation.
+        test_file: Table with the same columns to test on.
+        test_size: Number of rows for testing, or a share below 1, if neither a file nor `split` has them.
+        val_size: Number, or share, of the other rows for validation, if `split` has none.
         split_seed: Seed that chooses the held-out rows.
-        fold: Hold out a part for validation instead: 2/5 is the second of five.
         batch_size: Rows per batch and process.
         on_device: Keep all rows on the training device.
+        fold: Hold out a part for validation instead: 2/5 is the second of five.
         predict: A table to predict with `predict`. It needs the features' columns alone.
         run: Directory of the run that predicts it. The command line fills it in.
         strict: Whether to end at a row that cannot be predicted, instead of leaving its predictions empty.
+        ids: Columns that tell rows apart, such as a customer's number: no features, but in predictions.csv.
+        split: Column that says where a row belongs: train, val or test. It is no feature, like the next two.
+        group: Column whose rows of one value are never divided, such as a customer.
+        time: Column of dates or numbers. The newest rows are for testing, and the newest others for validation.
 
     Raises:
         UserError: A file or column is missing, the target has an empty cell, a number is infinite, a feature is an
-            identifier, or there is text in place of a number.
+            identifier, there is text in place of a number, or options contradict each other.
     """
 
     def __init__(
@@ -75,6 +78,9 @@ class CSVTableDataModule(InMemoryDataModule):
         run: str | None = None,
         strict: bool = False,
         ids: str | Sequence[str] | None = None,
+        split: str | None = None,
+        group: str | None = None,
+        time: str | None = None,
     ) -> None:
         super().__init__(
             batch_size,
@@ -88,61 +94,59 @@ class CSVTableDataModule(InMemoryDataModule):
         self.task = task
         self.targets = as_list(target)
         self.ids = as_list(ids or ())
+        self.labels: pandas.Index | None = None  # of a classification
         if predict:  # the training table need not be there
             self._recall(read_learned(run))
             return
         path = Path(file) if file else project_root() / "data" / "table.csv"
-        self._read(path, features, test_file, test_size, val_size)
-
-    def _read(
-        self,
-        path: Path,
-        features: Sequence[str] | None,
-        test_file: str | None,
-        test_size: float,
-        val_size: float,
-    ) -> None:
-        """Read the tables, and make the three sets of their rows."""
-        train = read_table(path, self.ids)
-        set_aside = {"target": self.targets, "ids": self.ids}
-        self.kinds = feature_kinds(path, train, features, set_aside)
-        self._set_target(path, train)
         files = [path]
         if test_file:
             files.append(Path(test_file))
-            test = self._read_test_rows(*files)
-        else:
-            train, test = self._hold_out(train, test_size, "test_size")
-        train, val = self._hold_out(train, val_size, "val_size", self.fold)
+        splits = TableSplits(split_seed, self.fold, split, group, time)
+        self._read(files, features, splits, test_size, val_size)
         self.sha256 = {shown(path): sha256(path) for path in files}
 
-        self._learn(path, train)
-        self.parts = [self._encode(rows) for rows in (train, val, test)]
-        rank_zero_info(described(self.columns, train))
-
-    def _set_target(self, path: Path, table: pandas.DataFrame) -> None:
-        """Take the classes, or the number of outputs; raise UserError if the target cannot be used."""
+    def _read(
+        self,
+        files: Sequence[Path],
+        features: Sequence[str] | None,
+        splits: TableSplits,
+        test_size: float,
+        val_size: float,
+    ) -> None:
+        """Read the table, and the one to test on if there is one, and make the three sets of their rows."""
+        path = files[0]
+        table = read_table(path, self.ids)
+        splits.check(path, table)
+        set_aside = {"target": self.targets, "ids": self.ids}
+        kinds = feature_kinds(path, table, features, set_aside, splits.columns)
         check_targets(path, table, self.targets, self.task)
         if self.task == "regression":
             self.num_outputs = len(self.targets)
         else:
             self._set_classes(sorted(table[self.targets[0]].unique()))
+        test = None
+        if len(files) > 1:
+            test = read_test_table(files[1], kinds, self.targets, self.labels, self.ids, path)
+            splits.check_test(files[1], test)
+        parts = splits.divide(table, test, test_size, val_size, self._labels_of)
+
+        train = parts[0]
+        for column in kinds:
+            check_some_value(path, train, column)
+        self._set_columns(learn(train, kinds))
+        if self.task == "regression":
+            targets = train[self.targets].astype(float)
+            self.target_mean = targets.mean().tolist()
+            self.target_std = targets.std(ddof=0).replace(0, 1).tolist()
+        self.parts = [self._encode(rows) for rows in parts]
+        rank_zero_info(described(self.columns, train))
 
     def _set_classes(self, values: Sequence[Any]) -> None:
         """Take the classes of a classification from the values of its target."""
         self.labels = pandas.Index(values)
         self.num_classes = len(values)
         self.classes = [str(value) for value in values]
-
-    def _learn(self, path: Path, train: pandas.DataFrame) -> None:
-        """Take from the training rows how columns are encoded, and what standardises the targets of a regression."""
-        for column in self.kinds:
-            check_some_value(path, train, column)
-        self._set_columns(learn(train, self.kinds))
-        if self.task == "regression":
-            targets = train[self.targets].astype(float)
-            self.target_mean = targets.mean().tolist()
-            self.target_std = targets.std(ddof=0).replace(0, 1).tolist()
 
     def _set_columns(self, columns: list[Column]) -> None:
         """Take how columns are encoded."""
@@ -152,7 +156,7 @@ class CSVTableDataModule(InMemoryDataModule):
     def learned(self) -> dict[str, Any]:
         """Return what predictions of new rows need of the training rows: the encoding, and the classes."""
         learned: dict[str, Any] = {"encoding": [asdict(column) for column in self.columns]}
-        if self.task == "classification":
+        if self.labels is not None:
             learned["classes"] = self.labels.tolist()
         return learned
 
@@ -183,53 +187,17 @@ class CSVTableDataModule(InMemoryDataModule):
         """Return the batch as it is."""
         return batch
 
-    def _read_test_rows(self, train_path: Path, path: Path) -> pandas.DataFrame:
-        """Return the rows of a file to test on; raise UserError if they do not fit the training rows."""
-        texts = [column for column, kind in self.kinds.items() if kind != "number"]
-        test = read_table(path, [*texts, *self.ids, *self._text_targets()])
-        for column in [*self.targets, *self.ids]:
-            check_exists(path, test, column)
-        for column in self.targets:
-            check_filled(path, test, column)
-        kinds = dict(self.kinds)
-        if self.task == "regression":
-            kinds |= dict.fromkeys(self.targets, "number")
-        check_like(path, test, kinds, train_path)
-        if self.task == "classification":
-            new = set(test[self.targets[0]]) - set(self.labels)
-            if new:
-                problem = f"{shown(path)} has the class {new.pop()}"
-                raise UserError(f"{problem}, which {shown(train_path)} has not")
-        return test
-
-    def _text_targets(self) -> list[str]:
-        """Return the target if its classes are texts, which a table may have to read as such."""
-        if self.task == "classification" and isinstance(self.labels[0], str):
-            return self.targets
-        return []
-
-    def _hold_out(
-        self, rows: pandas.DataFrame, size: float, name: str, fold: slice | None = None
-    ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-        """Split rows; return the others, and those that are held out. Classes keep their shares."""
-        labels = torch.zeros(len(rows))  # for regression, any rows
-        if self.task == "classification":
-            labels = self._labels_of(rows)
-        return hold_out(rows, labels, size, name, self.split_seed, fold)
-
     def _labels_of(self, rows: pandas.DataFrame) -> Tensor:
-        """Return the labels of rows, int64 of shape (N,). That of a class that no training row has is -1."""
-        values = rows[self.targets[0]]
-        return torch.tensor(self.labels.get_indexer(values))
+        """Return classes, int64 of shape (N,), of which an unknown one is -1, or targets, float32 (N, num_outputs)."""
+        if self.labels is None:
+            return torch.tensor(rows[self.targets].to_numpy("float32"))
+        return torch.tensor(self.labels.get_indexer(rows[self.targets[0]]))
 
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
         """Return rows as inputs and labels, or targets."""
         inputs = torch.from_numpy(encode(rows, self.columns))
-        if self.task == "regression":
-            labels = torch.tensor(rows[self.targets].to_numpy("float32"))
-        else:
-            labels = self._labels_of(rows)
-        return ImageTensors(inputs, labels, columns={"row": numbers_of(rows)} | self._ids_of(rows))
+        columns = {"row": numbers_of(rows)} | self._ids_of(rows)
+        return ImageTensors(inputs, self._labels_of(rows), columns=columns)
 
     def _ids_of(self, rows: pandas.DataFrame) -> dict[str, list[Any]]:
         """Return the columns of `ids` that a table has, for predictions.csv."""
@@ -238,7 +206,7 @@ class CSVTableDataModule(InMemoryDataModule):
 
     def new_samples(self, path: str) -> ImageTensors:
         """Return the rows of a table to predict, with their labels if it has the target's column."""
-        texts = [*read_as_texts(self.columns), *self.ids, *self._text_targets()]
+        texts = [*read_as_texts(self.columns), *self.ids, *text_targets(self.targets, self.labels)]
         table = read_table(Path(path), texts)
         if table.empty:
             raise UserError(f"{shown(path)} has no rows")

@@ -41,6 +41,7 @@ def feature_kinds(
     table: pandas.DataFrame,
     features: Sequence[str] | None,
     set_aside: Mapping[str, Sequence[str]],
+    of_splits: Sequence[str],
 ) -> dict[str, Kind]:
     """Return the columns to predict from, and what each of them has.
 
@@ -49,6 +50,7 @@ def feature_kinds(
         table: The table.
         features: The columns to predict from; all others if None.
         set_aside: The columns that are no features, by the options that name them.
+        of_splits: The columns that divide the rows. They are features only if `features` has them.
 
     Raises:
         UserError: A column is missing, is an identifier, or has an infinite number, or none is left.
@@ -59,7 +61,9 @@ def feature_kinds(
     for column in others.keys() & set(features or ()):
         problem = f"column {column} is in features, and in {others[column]}"
         raise UserError(f"{problem}: leave it out of one")
-    names = table.columns if features is None else features
+    names = features
+    if names is None:
+        names = [column for column in table if column not in of_splits]
     kinds = {column: kind_of(table[column]) for column in names if column not in others}
     if not kinds:
         raise UserError(f"{shown(path)} has no column to predict from")
@@ -83,22 +87,54 @@ def check_targets(path: Path, table: pandas.DataFrame, targets: Sequence[str], t
             raise UserError(f"{problem}, but regression is of numbers")
 
 
-def check_like(path: Path, table: pandas.DataFrame, kinds: Mapping[str, Kind], other: Path) -> None:
-    """Raise UserError if columns of a table lack what those of another table have.
+def read_test_table(
+    path: Path,
+    kinds: Mapping[str, Kind],
+    targets: Sequence[str],
+    classes: pandas.Index | None,
+    ids: Sequence[str],
+    other: Path,
+) -> pandas.DataFrame:
+    """Return the table of a file to test on.
 
     Args:
-        path: The file of the table.
-        table: The table.
-        kinds: The columns, and what those of the other table have.
-        other: The file of the other table.
+        path: The file.
+        kinds: The columns of the features, and what those of the training table have.
+        targets: The columns to predict.
+        classes: The classes of the training table; None for a regression.
+        ids: Columns that tell rows apart, which it may lack.
+        other: The file of the training table.
+
+    Raises:
+        UserError: A column is missing, or does not fit that of the training table.
     """
-    for column, kind in kinds.items():
+    texts = [column for column, kind in kinds.items() if kind != "number"]
+    table = read_table(path, [*texts, *ids, *text_targets(targets, classes)])
+    for column in [*targets, *kinds]:
         check_exists(path, table, column)
         check_finite(path, table, column)
+    for column in targets:
+        check_filled(path, table, column)
+    if classes is None:
+        kinds = {**kinds, **dict.fromkeys(targets, "number")}
+    else:
+        new = set(table[targets[0]]) - set(classes)
+        if new:
+            problem = f"{shown(path)} has the class {new.pop()}"
+            raise UserError(f"{problem}, which {shown(other)} has not")
+    for column, kind in kinds.items():
         known = table[column].dropna()
         if kind != "text" and as_numbers(known, kind).isna().any():
             problem = f"column {column} of {shown(path)} has texts"
             raise UserError(f"{problem}, but that of {shown(other)} has {kind}s")
+    return table
+
+
+def text_targets(targets: Sequence[str], classes: pandas.Index | None) -> list[str]:
+    """Return the target if its classes are texts, which a table may have to read as such."""
+    if classes is not None and isinstance(classes[0], str):
+        return list(targets)
+    return []
 
 
 def check_exists(path: Path, table: pandas.DataFrame, column: str) -> None:
