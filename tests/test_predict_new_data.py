@@ -378,7 +378,7 @@ def test_a_run_whose_encoding_is_of_an_older_kind_is_refused_in_one_line(project
     (project / "rows.csv").write_text("x\n5\n")
     message = fail(project, "predict", "--run=kind", *QUIET, "--data.predict=rows.csv")
     assert message == (
-        "the run was trained with an earlier csv_table.py, which encodes in another way: "
+        "the run is of an earlier csv_table.py, which encodes in another way: "
         "predict with that file, or train a new run"
     )
 

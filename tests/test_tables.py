@@ -4,6 +4,9 @@ import collections
 import csv
 import datetime
 import hashlib
+import json
+import math
+import random
 import re
 import statistics
 from collections.abc import Sequence
@@ -498,6 +501,46 @@ def test_splits_that_contradict_each_other_are_refused(
         options = {**options, "test_file": str(table)}
     arguments = {"file": str(table), **options}
     assert re.search(line, refused("csv_table", "CSVTableDataModule", "kind", **arguments))
+
+
+# The logarithm of the target -----------------------------------------------------------------------------------------
+
+
+def test_a_price_is_learned_by_its_logarithm_and_predicted_in_its_unit(
+    datasets_project: Path, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    rows = [(i, round(1000 * math.exp(i / 100 + noise.gauss(0, 0.02)), 2)) for i in range(500)]
+    table = write_table(tmp_path / "prices.csv", ["size", "price"], rows)
+    configs = ("-c", "configs/data/csv_table.yaml", "-c", "configs/model/regression.yaml")
+    options = (f"--data.file={table}", "--data.target=price", "--data.task=regression")
+    log = ("--data.log_target=true", "--name=prices", "--test_after_fit=true", *QUIET)
+    succeed(datasets_project, "fit", *configs, *options, *log, "--trainer.max_epochs=40")
+    succeed(datasets_project, "predict", "--run=prices", *QUIET)
+    (file,) = (datasets_project / "logs" / "prices").rglob("predictions.csv")
+    with file.open() as lines:
+        pairs = [(float(row["prediction"]), float(row["label"])) for row in csv.DictReader(lines)]
+    assert max(price for _, price in pairs) > 100 * min(price for _, price in pairs)
+    assert statistics.median(abs(found / price - 1) for found, price in pairs) < 0.1
+    test = json.loads((file.parent / "run.json").read_text())["commands"][0]["metrics"]
+    assert test["test/mae"] == pytest.approx(
+        statistics.fmean(abs(found - price) for found, price in pairs), rel=1e-4
+    )
+    assert test["test/loss"] < 0.02, "in standard deviations of the logarithms"
+    mean = statistics.fmean(price for _, price in pairs)
+    errors = sum((found - price) ** 2 for found, price in pairs)
+    squares = sum((price - mean) ** 2 for _, price in pairs)
+    assert test["test/r2"] == pytest.approx(1 - errors / squares, abs=1e-4)
+
+
+def test_what_has_no_logarithm_is_refused(datasets_package: Path, table: Path) -> None:
+    arguments: dict[str, Any] = {"file": str(table), "log_target": True, "features": ["number"]}
+    line = refused("csv_table", "CSVTableDataModule", "x", task="regression", **arguments)
+    assert line.endswith(
+        "column x is not above 0, but log_target is true in row 2 (the header is row 1)"
+    )
+    line = refused("csv_table", "CSVTableDataModule", "kind", **arguments)
+    assert line == "log_target is for a regression, but task is classification: leave it out"
 
 
 def test_a_missing_table_is_named_on_the_command_line(datasets_project: Path) -> None:

@@ -1,10 +1,11 @@
 """A table of your own: a CSV file with a header, in which every row is a sample."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,13 +14,14 @@ from torch import Tensor
 from ..utils.new_data import read_learned
 from ..utils.project import UserError, project_root, shown
 from .in_memory import Batch, ImageTensors, InMemoryDataModule
-from .table_encoding import Column, as_texts, described, encode, learn, problems_of, read_as_texts
+from .table_encoding import Column, Kind, described, encode, learn, problems_of, read_as_texts
 from .table_files import (
+    check_classes,
     check_exists,
-    check_some_value,
+    check_some_values,
     check_targets,
     feature_kinds,
-    name_in_predictions,
+    ids_in,
     numbers_of,
     read_table,
     read_test_table,
@@ -55,6 +57,7 @@ class CSVTableDataModule(InMemoryDataModule):
         split: Column that says where a row belongs: train, val or test. It is no feature, like the next two.
         group: Column whose rows of one value are never divided, such as a customer.
         time: Column of dates or numbers. The newest rows are for testing, and the newest others for validation.
+        log_target: Whether a regression learns the target's logarithm, as of prices. All else is in the target's unit.
 
     Raises:
         UserError: A file or column is missing, the target has an empty cell, a number is infinite, a feature is an
@@ -81,6 +84,7 @@ class CSVTableDataModule(InMemoryDataModule):
         split: str | None = None,
         group: str | None = None,
         time: str | None = None,
+        log_target: bool = False,
     ) -> None:
         super().__init__(
             batch_size,
@@ -94,12 +98,12 @@ class CSVTableDataModule(InMemoryDataModule):
         self.task = task
         self.targets = as_list(target)
         self.ids = as_list(ids or ())
+        self.log_target = log_target
         self.labels: pandas.Index | None = None  # of a classification
         if predict:  # the training table need not be there
             self._recall(read_learned(run))
             return
-        path = Path(file) if file else project_root() / "data" / "table.csv"
-        files = [path]
+        files = [Path(file) if file else project_root() / "data" / "table.csv"]
         if test_file:
             files.append(Path(test_file))
         splits = TableSplits(split_seed, self.fold, split, group, time)
@@ -120,27 +124,41 @@ class CSVTableDataModule(InMemoryDataModule):
         splits.check(path, table)
         set_aside = {"target": self.targets, "ids": self.ids}
         kinds = feature_kinds(path, table, features, set_aside, splits.columns)
-        check_targets(path, table, self.targets, self.task)
+        check_targets(path, table, self.targets, self.task, self.log_target)
         if self.task == "regression":
             self.num_outputs = len(self.targets)
         else:
             self._set_classes(sorted(table[self.targets[0]].unique()))
         test = None
         if len(files) > 1:
-            test = read_test_table(files[1], kinds, self.targets, self.labels, self.ids, path)
+            test = self._read_test_table(files[1], kinds, path)
             splits.check_test(files[1], test)
         parts = splits.divide(table, test, test_size, val_size, self._labels_of)
 
         train = parts[0]
-        for column in kinds:
-            check_some_value(path, train, column)
+        check_some_values(path, train[list(kinds)])
         self._set_columns(learn(train, kinds))
         if self.task == "regression":
-            targets = train[self.targets].astype(float)
-            self.target_mean = targets.mean().tolist()
-            self.target_std = targets.std(ddof=0).replace(0, 1).tolist()
+            self._set_target_statistics(train[self.targets].astype(float))
         self.parts = [self._encode(rows) for rows in parts]
         rank_zero_info(described(self.columns, train))
+
+    def _read_test_table(
+        self, path: Path, kinds: Mapping[str, Kind], other: Path
+    ) -> pandas.DataFrame:
+        """Return the rows of a file to test on; raise UserError if they do not fit those to train on."""
+        texts = [*self.ids, *text_targets(self.targets, self.labels)]
+        test = read_test_table(path, kinds, texts, other)
+        check_targets(path, test, self.targets, self.task, self.log_target)
+        check_classes(path, test[self.targets[0]], self.labels, other)
+        return test
+
+    def _set_target_statistics(self, targets: pandas.DataFrame) -> None:
+        """Take what standardises the targets, or their logarithms, from those of the training rows."""
+        if self.log_target:
+            targets = np.log(targets)
+        self.target_mean = targets.mean().tolist()
+        self.target_std = targets.std(ddof=0).replace(0, 1).tolist()
 
     def _set_classes(self, values: Sequence[Any]) -> None:
         """Take the classes of a classification from the values of its target."""
@@ -163,9 +181,7 @@ class CSVTableDataModule(InMemoryDataModule):
     def _recall(self, learned: dict[str, Any]) -> None:
         """Take the encoding and the classes of the training rows from what the run has kept."""
         if "encoding" not in learned:
-            problem = (
-                "the run was trained with an earlier csv_table.py, which encodes in another way"
-            )
+            problem = "the run is of an earlier csv_table.py, which encodes in another way"
             raise UserError(f"{problem}: predict with that file, or train a new run")
         self._set_columns([Column(**column) for column in learned["encoding"]])
         if self.task == "classification":
@@ -196,13 +212,8 @@ class CSVTableDataModule(InMemoryDataModule):
     def _encode(self, rows: pandas.DataFrame) -> ImageTensors:
         """Return rows as inputs and labels, or targets."""
         inputs = torch.from_numpy(encode(rows, self.columns))
-        columns = {"row": numbers_of(rows)} | self._ids_of(rows)
-        return ImageTensors(inputs, self._labels_of(rows), columns=columns)
-
-    def _ids_of(self, rows: pandas.DataFrame) -> dict[str, list[Any]]:
-        """Return the columns of `ids` that a table has, for predictions.csv."""
-        names = [column for column in self.ids if column in rows]
-        return {name_in_predictions(column): as_texts(rows[column]).tolist() for column in names}
+        about: dict[str, Any] = {"row": numbers_of(rows), **ids_in(rows, self.ids)}
+        return ImageTensors(inputs, self._labels_of(rows), columns=about)
 
     def new_samples(self, path: str) -> ImageTensors:
         """Return the rows of a table to predict, with their labels if it has the target's column."""
@@ -217,10 +228,10 @@ class CSVTableDataModule(InMemoryDataModule):
         for number, problem in zip(numbers, problems, strict=True):
             if self.strict and problem:
                 raise UserError(f"{shown(path)}: {problem} in row {number} (the header is row 1)")
-        columns: dict[str, list[Any]] = {"row": numbers} | self._ids_of(table)
-        columns |= {"problem": problems} | self._known_labels(table)
+        about: dict[str, Any] = {"row": numbers, **ids_in(table, self.ids), "problem": problems}
+        about |= self._known_labels(table)
         inputs = torch.from_numpy(encode(table, self.columns))
-        return ImageTensors(inputs, torch.zeros(len(table)), columns=columns, labelled=False)
+        return ImageTensors(inputs, torch.zeros(len(table)), columns=about, labelled=False)
 
     def _known_labels(self, table: pandas.DataFrame) -> dict[str, list[Any]]:
         """Return the labels, or the targets, in a table of new rows. A class that no training row has is None."""

@@ -11,7 +11,7 @@ import pandas
 from pandas.api.types import is_numeric_dtype
 
 from ..utils.project import UserError, shown
-from .table_encoding import Kind, as_numbers, kind_of
+from .table_encoding import Kind, as_numbers, as_texts, kind_of
 
 HEADER_ROWS = 1  # in a file, before the first sample
 FEW_TEXTS = 10  # of a column that may all be different
@@ -74,60 +74,66 @@ def feature_kinds(
     return kinds
 
 
-def check_targets(path: Path, table: pandas.DataFrame, targets: Sequence[str], task: str) -> None:
-    """Raise UserError if the columns to predict have no value somewhere, or are not what the task is about."""
+def check_targets(
+    path: Path, table: pandas.DataFrame, targets: Sequence[str], task: str, log_target: bool
+) -> None:
+    """Raise UserError if a column to predict is missing, has no value somewhere, or is not what the task is about.
+
+    Args:
+        path: The file of the table.
+        table: The table.
+        targets: The columns.
+        task: `classification` or `regression`.
+        log_target: Whether their logarithms are learned.
+    """
     if task == "classification" and len(targets) > 1:
         problem = f"target is {', '.join(targets)}"
         raise UserError(f"{problem}, but classification is of one column")
+    if task == "classification" and log_target:
+        raise UserError("log_target is for a regression, but task is classification: leave it out")
     for column in targets:
+        check_exists(path, table, column)
         check_filled(path, table, column)
         check_finite(path, table, column)
         if task == "regression" and not is_numeric_dtype(table[column]):
             problem = f"column {column} of {shown(path)} has texts"
             raise UserError(f"{problem}, but regression is of numbers")
+        if log_target:
+            problem = f"column {column} is not above 0, but log_target is true"
+            raise_at_first(path, table, table[column] <= 0, problem)
 
 
 def read_test_table(
-    path: Path,
-    kinds: Mapping[str, Kind],
-    targets: Sequence[str],
-    classes: pandas.Index | None,
-    ids: Sequence[str],
-    other: Path,
+    path: Path, kinds: Mapping[str, Kind], texts: Sequence[str], other: Path
 ) -> pandas.DataFrame:
-    """Return the table of a file to test on.
+    """Return the table of a file to test on; raise UserError if it lacks what the training table has.
 
     Args:
         path: The file.
         kinds: The columns of the features, and what those of the training table have.
-        targets: The columns to predict.
-        classes: The classes of the training table; None for a regression.
-        ids: Columns that tell rows apart, which it may lack.
+        texts: Further columns that are read as texts.
         other: The file of the training table.
-
-    Raises:
-        UserError: A column is missing, or does not fit that of the training table.
     """
-    texts = [column for column, kind in kinds.items() if kind != "number"]
-    table = read_table(path, [*texts, *ids, *text_targets(targets, classes)])
-    for column in [*targets, *kinds]:
+    not_numbers = [column for column, kind in kinds.items() if kind != "number"]
+    table = read_table(path, [*not_numbers, *texts])
+    for column, kind in kinds.items():
         check_exists(path, table, column)
         check_finite(path, table, column)
-    for column in targets:
-        check_filled(path, table, column)
-    if classes is None:
-        kinds = {**kinds, **dict.fromkeys(targets, "number")}
-    else:
-        new = set(table[targets[0]]) - set(classes)
-        if new:
-            problem = f"{shown(path)} has the class {new.pop()}"
-            raise UserError(f"{problem}, which {shown(other)} has not")
-    for column, kind in kinds.items():
         known = table[column].dropna()
         if kind != "text" and as_numbers(known, kind).isna().any():
             problem = f"column {column} of {shown(path)} has texts"
             raise UserError(f"{problem}, but that of {shown(other)} has {kind}s")
     return table
+
+
+def check_classes(
+    path: Path, values: pandas.Series, classes: pandas.Index | None, other: Path
+) -> None:
+    """Raise UserError if a table to test on has a class that the training table, `other`, has not."""
+    new = set() if classes is None else set(values) - set(classes)
+    if new:
+        problem = f"{shown(path)} has the class {new.pop()}"
+        raise UserError(f"{problem}, which {shown(other)} has not")
 
 
 def text_targets(targets: Sequence[str], classes: pandas.Index | None) -> list[str]:
@@ -164,11 +170,12 @@ def raise_at_first(
         raise UserError(f"{shown(path)}: {problem} in row {row} (the header is row 1)")
 
 
-def check_some_value(path: Path, rows: pandas.DataFrame, column: str) -> None:
+def check_some_values(path: Path, rows: pandas.DataFrame) -> None:
     """Raise UserError if a column has no value in any of the training rows."""
-    if rows[column].isna().all():
-        problem = f"column {column} of {shown(path)} has no value in the training rows"
-        raise UserError(f"{problem}: name the other columns with --data.features")
+    for column in rows:
+        if rows[column].isna().all():
+            problem = f"column {column} of {shown(path)} has no value in the training rows"
+            raise UserError(f"{problem}: name the other columns with --data.features")
 
 
 def check_no_identifier(path: Path, table: pandas.DataFrame, column: str) -> None:
@@ -187,9 +194,17 @@ def numbers_of(rows: pandas.DataFrame) -> list[int]:
     return numbers
 
 
-def name_in_predictions(column: str) -> str:
-    """Return a column's name in predictions.csv, where names such as `id` have another meaning: `table_id`."""
-    return f"table_{column}" if TAKEN.fullmatch(column) else column
+def ids_in(rows: pandas.DataFrame, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return those of the columns `ids` that a table has, for predictions.csv.
+
+    Names such as `id` have another meaning there, so that such a column is called `table_id`.
+    """
+    columns = {}
+    for name in ids:
+        if name in rows:
+            name_there = f"table_{name}" if TAKEN.fullmatch(name) else name
+            columns[name_there] = as_texts(rows[name]).tolist()
+    return columns
 
 
 def sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ FROM_DATA: dict[str, Callable[[Any], Any]] = {
     "num_classes": int,
     "num_outputs": int,
     "input_shape": plain_sizes,
+    "log_target": bool,
 }
 NOT_CONVERTED = (TypeError, ValueError)
 FROM_CHECKPOINT = {"model.monitor": "checkpoint.monitor", "model.mode": "checkpoint.mode"}

@@ -23,12 +23,14 @@ class RegressionModule(LightningModule):
     A batch is a pair of inputs, float32 of shape (N, *input_shape), and targets, real numbers of shape
     (N, num_outputs). For one output, the shape (N,) is accepted too. Predictions, MAE and RMSE are in the units of the
     targets. With several outputs, each metric is their mean; RMSE is the root of the mean. If the data module has
-    `target_mean` and `target_std`, lists of num_outputs numbers, the network learns standardised targets.
+    `target_mean` and `target_std`, lists of num_outputs numbers, the network learns standardised targets. With
+    `log_target`, these and the loss are of the targets' natural logarithms.
 
     Args:
         net: Builds the network from num_outputs and input_shape; it returns (N, num_outputs).
         num_outputs: How many numbers to predict; from the data module.
         input_shape: Shape of one sample, such as (C, H, W); from the data module.
+        log_target: Learn the targets' logarithms; from the data module, if it has such an option.
         optimizer: Builds the optimizer from the parameters; AdamW if None.
         lr_scheduler: Builds the scheduler from the optimizer; a constant rate if None.
         lr_interval: When that steps: after every `step` (batch) or `epoch`; its class decides if None.
@@ -53,6 +55,7 @@ class RegressionModule(LightningModule):
         monitor: str = "val/loss",
         mode: str = "min",
         compile: bool = False,
+        log_target: bool = False,
     ) -> None:
         super().__init__()
         if num_outputs is None or input_shape is None:
@@ -70,6 +73,7 @@ class RegressionModule(LightningModule):
         self.param_groups = param_groups
         self.monitor = monitor
         self.mode = mode
+        self.log_target = log_target
         self.register_buffer("target_mean", torch.zeros(num_outputs))
         self.register_buffer("target_std", torch.ones(num_outputs))
         self.val_metrics = regression_metrics("val/")
@@ -87,10 +91,14 @@ class RegressionModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the predictions, float32 of shape (N, num_outputs), in the units of the targets."""
-        return self.target_mean + self.target_std * self.net(inputs)
+        predictions = self.target_mean + self.target_std * self.net(inputs)
+        return predictions.exp() if self.log_target else predictions
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
+        if self.log_target:
+            predictions = predictions.log()
+            targets = targets.log()
         return ((predictions - targets) / self.target_std).square().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -130,6 +138,9 @@ class RegressionModule(LightningModule):
         metrics["r2"].update(self._standardised(predictions), self._standardised(targets))
 
     def _standardised(self, values: Tensor) -> Tensor:
+        if self.log_target:  # by the mean of the logarithms, in the targets' unit
+            middle = self.target_mean.exp()
+            return (values - middle) / middle
         return (values - self.target_mean) / self.target_std
 
 
