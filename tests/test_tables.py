@@ -369,6 +369,10 @@ def test_what_is_made_of_the_columns_is_said_in_a_line(
         ({"features": ["empty"]}, "^column empty of .* has no value in the training rows: name"),
         ({"target": "age", "features": ["city"]}, "column age has no value in row 2 "),
         ({"features": []}, "has no column to predict from$"),
+        (
+            {"ids": "id"},
+            r'^a column of .* has no name, .*: pass --data.ids "Unnamed: 8", or give it',
+        ),
     ],
 )
 def test_what_no_network_can_use_is_refused(
@@ -376,7 +380,8 @@ def test_what_no_network_can_use_is_refused(
 ) -> None:
     path = real_table(tmp_path / "table.csv")
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([f"{lines[0]},empty", *(f"{line}," for line in lines[1:])]) + "\n")
+    numbered = [f"{line},,{i}" for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join([f"{lines[0]},empty,", *numbered]) + "\n")
     arguments = {"target": "kind", "file": str(path), **options}
     assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
 
@@ -448,7 +453,7 @@ def test_a_column_says_where_each_row_belongs(datasets_package: Path, tmp_path: 
         list(range(2, 120, 4)),
         list(range(3, 120, 4)),
     ]
-    assert [column.name for column in data.columns] == ["number", "customer", "day"]
+    assert [column.name for column in data.columns] == ["number", "day", "customer"]
     rows = split_rows(parts=("train", "train", "train", "test"))
     train, val, test = parts_of(split_module(tmp_path, rows, split="part", val_size=0.2))
     assert (len(train), len(val), test) == (72, 18, list(range(3, 120, 4))), "val is held out"

@@ -3,7 +3,6 @@
 It needs nothing of the project, so that a script may use a copy of this file with an exported model.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
@@ -16,7 +15,8 @@ from pandas.api.types import infer_dtype, is_numeric_dtype
 Kind = Literal["number", "date", "text"]
 
 MOST_TEXTS = 100  # of a column that have an input each
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].+)?")  # matches 2026-11-29 and 2026-11-29T18:23Z
+MOST_NAMES = 20  # of columns that a line names
+DATE = r"\d{4}-\d{2}-\d{2}([T ].+)?"  # matches 2026-11-29 and 2026-11-29T18:23Z
 FIRST_DAY = pandas.Timestamp("1970-01-01", tz="UTC")
 NOUNS = {"number": "number", "date": "date", "text": "value"}
 
@@ -79,19 +79,20 @@ def as_texts(values: pandas.Series) -> pandas.Series:
 
 
 def learn(rows: pandas.DataFrame, kinds: Mapping[str, Kind]) -> list[Column]:
-    """Return how columns are encoded.
+    """Return how columns are encoded: first those of numbers and dates, then those of texts.
 
     Args:
         rows: The training rows. Each column has a value in at least one of them.
         kinds: The columns to encode, and what they have.
     """
-    columns = []
+    numbers = []
+    texts = []
     for name, kind in kinds.items():
         if kind == "text":
-            columns.append(learn_texts(rows[name], name))
+            texts.append(learn_texts(rows[name], name))
         else:
-            columns.append(learn_numbers(rows[name], name, kind))
-    return columns
+            numbers.append(learn_numbers(rows[name], name, kind))
+    return numbers + texts
 
 
 def learn_texts(values: pandas.Series, name: str) -> Column:
@@ -172,8 +173,16 @@ def described(columns: Sequence[Column], rows: pandas.DataFrame) -> str:
         if distinct > MOST_TEXTS:
             cut.append(f"{column.name} ({distinct}, of which the {MOST_TEXTS} most frequent)")
     lists = {"of texts": names, "of many texts": cut, "of dates": dates, "with gaps": gaps}
-    parts += [f"columns {name}: {', '.join(found)}" for name, found in lists.items() if found]
+    parts += [f"columns {name}: {listed(found)}" for name, found in lists.items() if found]
     return "; ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas between them. Of many, the first are named and the others counted."""
+    more = len(names) - MOST_NAMES
+    if more <= 0:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMES])} and {more} more"
 
 
 def filling(column: Column) -> str:

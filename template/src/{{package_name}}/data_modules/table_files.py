@@ -14,6 +14,7 @@ from ..utils.project import UserError, shown
 from .table_encoding import Kind, as_numbers, as_texts, kind_of
 
 HEADER_ROWS = 1  # in a file, before the first sample
+UNNAMED = "Unnamed: "  # begins the name that pandas gives to a column without one
 FEW_TEXTS = 10  # of a column that may all be different
 # Columns that predictions.csv has anyway, such as id, label_name and p0
 TAKEN = re.compile(r"id|loader|row|problem|label\w*|class\w*|prediction\d*|p\d*")
@@ -53,7 +54,7 @@ def feature_kinds(
         of_splits: The columns that divide the rows. They are features only if `features` has them.
 
     Raises:
-        UserError: A column is missing, is an identifier, or has an infinite number, or none is left.
+        UserError: A column is missing, has no name, is an identifier, or has an infinite number, or none is left.
     """
     others = {column: option for option, columns in set_aside.items() for column in columns}
     for column in [*others, *(features or ())]:
@@ -68,6 +69,7 @@ def feature_kinds(
     if not kinds:
         raise UserError(f"{shown(path)} has no column to predict from")
     for column, kind in kinds.items():
+        check_named(path, column)
         check_finite(path, table, column)
         if kind == "text":
             check_no_identifier(path, table, column)
@@ -148,6 +150,13 @@ def check_exists(path: Path, table: pandas.DataFrame, column: str) -> None:
     if column not in table:
         nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
         raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
+
+
+def check_named(path: Path, column: str) -> None:
+    """Raise UserError if a column has no name, because R and pandas write such a column to number the rows."""
+    if column.startswith(UNNAMED):
+        problem = f"a column of {shown(path)} has no name, as one that numbers the rows"
+        raise UserError(f'{problem}: pass --data.ids "{column}", or give it a name')
 
 
 def check_filled(path: Path, table: pandas.DataFrame, column: str) -> None:
