@@ -12,8 +12,6 @@ from .in_memory import ImageTensors
 from .table_encoding import as_numbers, as_texts, kind_of
 from .table_files import check_exists, check_filled, raise_at_first
 
-Rows = pandas.DataFrame
-
 PARTS = ("train", "val", "test")
 
 
@@ -50,7 +48,7 @@ class TableSplits:
         """The columns that decide."""
         return [column for column in (self.split, self.group, self.time) if column]
 
-    def check(self, path: Path, table: Rows) -> None:
+    def check(self, path: Path, table: pandas.DataFrame) -> None:
         """Raise UserError if a column of a table cannot divide its rows."""
         for column in self.columns:
             check_exists(path, table, column)
@@ -63,7 +61,7 @@ class TableSplits:
             problem = f"column {self.time} of {shown(path)} has texts"
             raise UserError(f"{problem}, but time needs numbers, or dates such as 2026-11-29")
 
-    def check_test(self, path: Path, table: Rows) -> None:
+    def check_test(self, path: Path, table: pandas.DataFrame) -> None:
         """Raise UserError if a table to test on lacks the groups."""
         if self.group:
             check_exists(path, table, self.group)
@@ -71,17 +69,17 @@ class TableSplits:
 
     def divide(
         self,
-        rows: Rows,
-        test: Rows | None,
+        rows: pandas.DataFrame,
+        test: pandas.DataFrame | None,
         test_size: float,
         val_size: float,
-        labels_of: Callable[[Rows], Tensor],
-    ) -> tuple[Rows, Rows, Rows]:
+        labels_of: Callable[[pandas.DataFrame], Tensor],
+    ) -> tuple[pandas.DataFrame, pandas.DataFrame, pandas.DataFrame]:
         """Return the rows to train, to validate and to test on, in the order of the table.
 
         Args:
             rows: The rows to divide.
-            test: Rows of another table to test on, if there is one.
+            test: pandas.DataFrame of another table to test on, if there is one.
             test_size: How many rows to test on, or a share below 1, where nothing else decides.
             val_size: How many of the others to validate on, or a share.
             labels_of: Returns the labels of rows, of shape (N,). Class numbers keep their shares in random splits.
@@ -97,7 +95,9 @@ class TableSplits:
             rows, val = self.hold_out(rows, val_size, "val_size", labels_of, self.fold)
         return rows, val, test
 
-    def given_parts(self, rows: Rows, test: Rows | None) -> tuple[Rows, Rows | None, Rows]:
+    def given_parts(
+        self, rows: pandas.DataFrame, test: pandas.DataFrame | None
+    ) -> tuple[pandas.DataFrame, pandas.DataFrame | None, pandas.DataFrame]:
         """Return the parts that the column `split` names. There may be no rows to validate on."""
         train, val, own_test = (rows[rows[self.split] == part] for part in PARTS)
         if train.empty:
@@ -115,12 +115,12 @@ class TableSplits:
 
     def hold_out(
         self,
-        rows: Rows,
+        rows: pandas.DataFrame,
         size: float,
         name: str,
-        labels_of: Callable[[Rows], Tensor],
+        labels_of: Callable[[pandas.DataFrame], Tensor],
         fold: slice | None = None,
-    ) -> tuple[Rows, Rows]:
+    ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """Return the rows that are kept, and those that are held out.
 
         Args:
@@ -162,7 +162,7 @@ class TableSplits:
         return values.isin(sizes.index[chosen])
 
 
-def check_apart(train: Rows, test: Rows, group: str) -> None:
+def check_apart(train: pandas.DataFrame, test: pandas.DataFrame, group: str) -> None:
     """Raise UserError if rows of one group are to train on and to test on."""
     both = sorted(set(as_texts(train[group])) & set(as_texts(test[group])))
     if both:
@@ -186,6 +186,6 @@ def count_of(size: float, rows: int, name: str) -> int:
     return count
 
 
-def rows_at(rows: Rows, positions: Tensor) -> Rows:
+def rows_at(rows: pandas.DataFrame, positions: Tensor) -> pandas.DataFrame:
     """Return the rows at some positions, in the order of the table."""
     return rows.iloc[positions.sort().values.numpy()]
