@@ -6,6 +6,9 @@ SKLEARN := scikit-learn==1.9.0 scipy==1.17.1 joblib==1.6.0 threadpoolctl==3.8.0 
 TRANSFORMERS := transformers==5.24.0 tokenizers==0.23.3 regex==2026.11.19
 # Apart for the same reason. torchvision's compiled part fits the build for CUDA alone: see tests/helpers/operators.py.
 TIMM := timm==1.0.31 torchvision==0.28.0
+# Apart because it asks for an older protobuf, with which the other loggers' newest versions would not go.
+SWANLAB := swanlab==0.10.3 nvidia-ml-py==13.615.71 orjson==3.13.0 prettytable==3.18.0 pwinput==1.0.3 \
+	pydantic-settings==2.16.3 pyecharts==2.1.0 pyroaring==1.2.0 watchdog==7.1.0
 
 CONFIGS := -c configs/data/digits.yaml -c configs/model/simplenet.yaml
 
@@ -58,4 +61,5 @@ release: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/sklearn $(SKLEARN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/timm $(TIMM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/transformers $(TRANSFORMERS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/swanlab $(SWANLAB)
 	touch $@

@@ -30,7 +30,7 @@ from packaging.utils import canonicalize_name
 # read new pictures with a data module of tensors, and to read weights in that format; and those of texts, which are
 # slow to import.
 IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors", "datasets", "tokenizers", "transformers"}
-INSTALLED_APART = {"timm"}  # see helpers/timm.py
+INSTALLED_APART = {"timm", "swanlab"}  # see helpers/timm.py and helpers/swanlab.py
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
     name: tuple(

@@ -16,7 +16,14 @@ from helpers.commands import succeed
 from helpers.template import QUESTIONS, ROOT, Render, git
 
 TEMPLATE = ROOT / "template"
-LOGGERS = ("csv", "tensorboard", "mlflow", "comet", "wandb")  # from the last choice to the first
+LOGGERS = (
+    "csv",
+    "tensorboard",
+    "mlflow",
+    "swanlab",
+    "comet",
+    "wandb",
+)  # from the last choice to the first
 
 
 def read(project: Path, name: str) -> Any:

@@ -108,7 +108,7 @@ def read_tensorboard(directory: Path) -> Logged:
     return metrics, dict(flat(yaml.safe_load((directory / "hparams.yaml").read_text())))
 
 
-def wandb_records(path: Path) -> Iterator[Record]:
+def leveldb_records(path: Path) -> Iterator[bytes]:
     """Read the log of a run: in blocks of 32 KiB, parts of records, each after checksum, length and kind."""
     data, at, record = path.read_bytes(), 7, b""  # the first bytes say what file it is
     while at < len(data):
@@ -119,7 +119,7 @@ def wandb_records(path: Path) -> Iterator[Record]:
         record += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # all of it, or its last part
-            yield Record.FromString(record)
+            yield record
             record = b""
 
 
@@ -128,7 +128,7 @@ def read_wandb(directory: Path) -> Logged:
     parameters: dict[str, str] = {}
     paths = sorted(directory.glob("wandb/offline-run-*/*.wandb"))
     assert paths
-    for record in (record for path in paths for record in wandb_records(path)):
+    for record in (Record.FromString(data) for path in paths for data in leveldb_records(path)):
         if record.WhichOneof("record_type") == "run":
             assert (record.run.run_id, record.run.display_name) == (
                 directory.name,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CometLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CometLogger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -242,9 +242,9 @@ def log(logger: Any, key: str, path: Path, picture: Any, step: int) -> None:
     """Pass a picture, or its file `path`, to a logger that supports pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
-    elif isinstance(logger, WandbLogger):
-        logger.log_image(key, [str(path)], step)
     elif isinstance(logger, CometLogger):
         logger.experiment.log_image(str(path), name=key, step=step)
     elif isinstance(logger, MLFlowLogger):
         logger.experiment.log_artifact(logger.run_id, str(path), "report")
+    elif hasattr(logger, "log_image"):  # such as Lightning's WandbLogger
+        logger.log_image(key, [str(path)], step)
