@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.run_files import record, run_of
-from helpers.runs_tool import TINY, Edit, edit, in_turn, listed, printed, tool
+from helpers.runs_tool import TINY, Edit, edit, in_turn, listed, printed, refused, tool
 from helpers.template import git
 
 
@@ -138,4 +138,24 @@ def test_what_cannot_be_reproduced_is_answered_with_one_line(
     for line, problem in zip(lines, changes, strict=True):
         pattern = re.escape(problem).replace(r"\{id\}", run_id).replace(r"\{into\}", r"\S+")
         assert re.fullmatch(rf"error: (\S+/)?{pattern}.*\n", line), line
+    assert not left_behind(tool_runs, tmp_path)
+
+
+def test_a_system_that_allows_no_links_is_said_in_one_line(tool_runs: Path, tmp_path: Path) -> None:
+    """As Windows is without its Developer Mode."""
+    code = """
+from pathlib import Path
+
+
+def symlink_to(path, *args, **kwargs):
+    raise OSError(22, "A required privilege is not held by the client")
+
+
+Path.symlink_to = symlink_to
+"""
+    (tmp_path / "sitecustomize.py").write_text(code)
+    paths = {"PYTHONPATH": f"{tool_runs / 'src'}:{tmp_path}", "TMPDIR": str(tmp_path)}
+    line = refused(tool_runs, "reproduce", "exp1", **paths)
+    problem = "cannot link data/mine (A required privilege is not held by the client)"
+    assert line == f"{problem}: on Windows, turn on Developer Mode, which allows links"
     assert not left_behind(tool_runs, tmp_path)

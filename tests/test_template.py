@@ -3,6 +3,8 @@
 Rendering finds some of these mistakes too, but only on the path that the answers take.
 """
 
+import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +26,7 @@ DERIVED = {
     "extra": "loggers",
 }
 LONGEST = 120  # characters of a rendered path; Windows allows 260 with the project's folder
+OPEN_BYTES = {"os.open", "gzip.open", "tarfile.open", "Image.open"}
 JINJA = Environment(
     extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"]
 )  # as Copier has them
@@ -235,3 +238,31 @@ def test_what_github_reads_of_this_repository_is_valid(schema: str, name: str) -
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def keywords_that_lack(call: ast.Call) -> set[str]:
+    """Return what a call that reads or writes text has to say, because Windows would take something else."""
+    given = {keyword.arg for keyword in call.keywords}
+    function = ast.unparse(call.func)
+    name = function.split(".")[-1]
+    constants = [one.value for one in call.args if isinstance(one, ast.Constant)]
+    is_text = name == "open" and function not in OPEN_BYTES and "rb" not in constants
+    if None in given or "wb" in constants or "ab" in constants:  # None is **
+        return set()
+    if name == "write_text":
+        return {"encoding", "newline"} - given
+    if name == "read_text" or is_text or "text" in given:
+        return {"encoding"} - given
+    return set()
+
+
+def test_text_is_utf_8_with_its_own_line_ends_on_every_system() -> None:
+    lacking = []
+    for path in [*(ROOT / "template").rglob("*.py"), *(ROOT / "template").rglob("*.py.jinja")]:
+        source = re.sub(r"{%.*?%}", "", path.read_text()).replace("{{ package_name }}", "package")
+        for call in [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]:
+            for keyword in keywords_that_lack(call):
+                is_test = "tests" in path.relative_to(ROOT / "template").parts
+                if keyword == "encoding" or not is_test:
+                    lacking.append(f"{path}:{call.lineno} lacks {keyword}")
+    assert lacking == []

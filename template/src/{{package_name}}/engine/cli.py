@@ -147,7 +147,8 @@ class RunCLI(LightningCLI):
         trainer = getattr(self, "trainer", None)
         launcher = trainer.strategy.launcher if trainer else None
         if launcher and hasattr(launcher, "kill"):
-            launcher.kill(signal.SIGKILL)
+            # Windows has no SIGKILL, and its SIGTERM cannot be handled.
+            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def clean_up(self) -> None:
         """Remove the directory of the results if it is empty, and close the connection to other processes."""

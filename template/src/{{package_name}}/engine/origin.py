@@ -122,7 +122,7 @@ def hardware() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     processor = platform.processor()
     if cpuinfo.exists():
-        models = PROCESSOR.findall(cpuinfo.read_text())
+        models = PROCESSOR.findall(cpuinfo.read_text(encoding="utf-8"))
         if models:
             processor = models[0]
     query = "--query-gpu=name,memory.total,driver_version"

@@ -52,7 +52,8 @@ def printable(text: str) -> str:
 def write(path: Path, text: str) -> None:
     """Write a text file atomically."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
+    # Windows would end lines with \r\n. Then code.patch would not apply.
+    part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
 
 

@@ -200,12 +200,20 @@ def apply_patch(run: Run, folder: Path, prefix: str) -> None:
 
 
 def link_data(root: Path, project: Path) -> None:
-    """Link the datasets into a worktree of the project, because they are not in git."""
+    """Link the datasets into a worktree of the project, because they are not in git.
+
+    Raises:
+        UserError: This system does not allow links.
+    """
     for path in (root / "data").glob("*"):
         link = project / "data" / path.name
         if not link.exists():
             link.parent.mkdir(exist_ok=True)
-            link.symlink_to(path, path.is_dir())
+            try:
+                link.symlink_to(path, path.is_dir())
+            except OSError as error:
+                mend = "on Windows, turn on Developer Mode, which allows links"
+                raise UserError(f"cannot link {shown(path)} ({error.strerror}): {mend}") from error
 
 
 def remove_worktree(root: Path, folder: Path) -> None:
