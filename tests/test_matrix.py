@@ -20,8 +20,9 @@ import yaml
 from allpairspy import AllPairs
 from helpers.commands import succeed
 from helpers.server import Server
+from helpers.swanlab import FOLDER as SWANLAB
 from helpers.template import QUESTIONS, ROOT, Render, as_listed, files, fits, sweep
-from helpers.timm import ENVIRONMENT, FOLDER
+from helpers.timm import FOLDER
 from helpers.updates import owned
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -31,6 +32,7 @@ from packaging.utils import canonicalize_name
 # slow to import.
 IMPORTED_ON_DEMAND = {"pooch", "PIL", "safetensors", "datasets", "tokenizers", "transformers"}
 INSTALLED_APART = {"timm", "swanlab"}  # see helpers/timm.py and helpers/swanlab.py
+ENVIRONMENT = {"PYTHONPATH": f"{FOLDER}:{SWANLAB}", "HF_HUB_OFFLINE": "1"}
 TABLE = ROOT / "docs" / "choices.md"
 CHOICES = {
     name: tuple(
@@ -324,6 +326,8 @@ def test_projects_with_and_without_each_choice_type_check_train_and_pass_their_o
     assert done.returncode == 0, done.stdout + done.stderr
     if "timm" in row["models"] and not FOLDER.exists():
         pytest.skip("`make test` installs timm to .venv/timm")
+    if "swanlab" in row["loggers"] and not SWANLAB.exists():
+        pytest.skip("`make test` installs SwanLab to .venv/swanlab")
     done = warm.run(project, "-m", "pytest", "-q", cwd=None, **ENVIRONMENT)
     assert done.returncode == 0, done.stdout
     assert "warning" not in done.stdout and not done.stderr, done.stdout + done.stderr
