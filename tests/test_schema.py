@@ -104,7 +104,8 @@ class Project:
 @pytest.fixture(scope="module")
 def full(render: Render) -> Project:
     models = [model for model in ALL["models"] if model != "timm"]  # installed apart from the rest
-    folder = render(package_name="my_project", **{**ALL, "models": models})
+    loggers = [logger for logger in ALL["loggers"] if logger != "swanlab"]  # likewise
+    folder = render(package_name="my_project", **{**ALL, "models": models, "loggers": loggers})
     (folder / "src" / "my_project" / "models" / "own.py").write_text(OWN)
     (folder / "src" / "my_project" / "callbacks" / "broken.py").write_text("import timm_of_old\n")
     return Project(folder)
