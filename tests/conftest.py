@@ -106,8 +106,8 @@ def project(default_project: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server by which `succeed` and `fail` start warmly."""
-    server = Server(tmp_path_factory.mktemp("output"))
+    """The Python by which `succeed` and `fail` start warmly."""
+    server = Server(tmp_path_factory.mktemp("warm"))
     servers.append(server)
     yield server
     servers.remove(server)

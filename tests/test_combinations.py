@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, fail, succeed
+from helpers.commands import DIGITS, fail, python, succeed
 from helpers.template import Render, git
 
 TOOLING = [
@@ -289,7 +289,7 @@ def test_reproduce_leaves_neither_process_nor_worktree_when_it_is_told_to_stop(
         "PYTHONPATH": str(project / "src"),
         "TMPDIR": str(tmp_path / "tmp"),
     }
-    command = [sys.executable, "-m", "my_project.runs", "reproduce", "r"]
+    command = [python(), "-m", "my_project.runs", "reproduce", "r"]
     process = subprocess.Popen(
         command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True
     )

@@ -5,14 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.commands import fail, succeed
+from helpers.commands import fail, python, succeed
 from helpers.run_files import record
 from helpers.runs import DATA, QUIET, SHORT, STEPS, load, runs
 
@@ -20,7 +19,7 @@ from helpers.runs import DATA, QUIET, SHORT, STEPS, load, runs
 def begin(project: Path, *options: str) -> subprocess.Popen[str]:
     """Start a long training, `long`, in a process of its own, and wait for its first checkpoint."""
     command = [
-        sys.executable,
+        python(),
         "src/main.py",
         "fit",
         *DATA,
@@ -109,7 +108,7 @@ def test_the_processes_of_one_run_are_not_others_to_each_other(noisy_project: Pa
 
 def test_runs_that_start_at_once_have_directories_of_their_own(noisy_project: Path) -> None:
     command = [
-        sys.executable,
+        python(),
         "src/main.py",
         "fit",
         *DATA,

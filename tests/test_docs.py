@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import succeed
+from helpers.commands import python, search_path, succeed
 from helpers.pages import DOCS, blocks, write
 from helpers.template import ROOT, Render, git
 
@@ -118,8 +118,7 @@ def execute(project: Path, command: str) -> str:
             return succeed(project, *words[2:])
         if words[:2] == ["python", "-m"] and words[2].startswith("my_project."):
             return succeed(project, *words[1:], PYTHONPATH=str(project / "src"))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, "PATH": search_path(), "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         ["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True
     )
@@ -160,7 +159,7 @@ def follow(project: Path, page: str) -> int:  # noqa: C901
         elif language == "console" and page == "tour":
             command, *expected = code.removeprefix("$ python src/main.py ").splitlines()
             done = subprocess.run(
-                [sys.executable, "src/main.py", *shlex.split(command)],
+                [python(), "src/main.py", *shlex.split(command)],
                 cwd=project,
                 capture_output=True,
                 text=True,

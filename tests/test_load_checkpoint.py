@@ -1,9 +1,9 @@
 """A checkpoint loads in Python with its path alone."""
 
 import shutil
-import sys
 from pathlib import Path
 
+from helpers.commands import python
 from helpers.run_files import load
 from helpers.trained_project import best, last, started
 
@@ -24,6 +24,6 @@ def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(
         load(path)
     path = Path(shutil.copy(best(exp1), tmp_path / "a model.ckpt"))
     assert (
-        started([sys.executable, "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src"))
+        started([python(), "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src"))
         == "(2, 10) 10\n"
     )

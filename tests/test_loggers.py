@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.commands import DIGITS, run, succeed
+from helpers.commands import DIGITS, run_warm, succeed
 from helpers.loggers import (
     CLASSES,
     LOGGERS,
@@ -111,7 +111,7 @@ def test_two_runs_at_once_are_two(all_loggers: Path, several_loggers: Path, tmp_
     )
     options = *DIGITS, *SHORT, "-c", str(several_loggers), "--name=both", "--test_after_fit=true"
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: run(project, "fit", *options), range(2)))
+        both = list(pool.map(lambda _: run_warm(project, "fit", *options), range(2)))
     outputs = [done.stdout + done.stderr for done in both]
     assert [done.returncode for done in both] == [0, 0], outputs
     directories = {project / shown(output): table(output) for output in outputs}

@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 from helpers.command_line_driver import Driver
-from helpers.commands import DIGITS, succeed
+from helpers.commands import DIGITS, python, succeed
 
 
 def test_the_whole_configuration_of_fit_is_taken_by_test(
@@ -74,7 +73,7 @@ def test_each_rule_fits_its_example_and_no_earlier_one_does(driven_project: Path
         assert "\\n" not in answer and answer, rule.example
     print(*(rule.example for rule in RULES), sep="\\n")
     """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
+    command = [python(), "-c", textwrap.dedent(code)]
     environment = {**os.environ, "PYTHONPATH": "src"}
     done = subprocess.run(
         command, cwd=driven_project, check=True, env=environment, capture_output=True, text=True

@@ -3,11 +3,11 @@
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from helpers.commands import python
 from helpers.template import Render
 
 ADDED = {
@@ -151,7 +151,7 @@ def test_the_projects_own_tests_hold_whatever_its_owner_adds(
     for name in deleted:
         path = project / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "tests"]
+    command = [python(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "tests"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -173,7 +173,7 @@ def test_the_projects_own_tests_find_mistakes_in_what_its_owner_adds(
         text = config.read_text().replace(f"{kind}.{right}", place)
         (config.parent / f"{name.lower()}.yaml").write_text(text)
     tests = ["tests/test_data.py", "tests/test_models.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *tests]
+    command = [python(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *tests]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     # ERROR: the data module itself refuses the mistake, before the test begins.
     failed = set(re.findall(r"^(?:FAILED|ERROR) \S+::(\w+\[\w+\])", done.stdout, re.MULTILINE))

@@ -1,10 +1,7 @@
 """`predict --run X --data.predict …`: data that no training has seen, where the training data are not."""
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.commands import fail, run, succeed
+from helpers.commands import fail, run_warm, succeed
 from helpers.template import Render
 from PIL import Image
 
@@ -84,15 +81,9 @@ def predict(project: Path, name: str, *options: str) -> str:
     return succeed(project, "predict", f"--run={name}", *QUIET, *options)
 
 
-def python(project: Path, code: str) -> str:
-    """Run Python with the project's package, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-    )
+def evaluate(project: Path, code: str) -> str:
+    """Run Python code with the project's package, and return what it prints."""
+    done = run_warm(project, "-c", textwrap.dedent(code), PYTHONPATH="src")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -176,7 +167,7 @@ def test_two_processes_and_their_workers_share_the_pictures(project: Path, new: 
 
 def test_fewer_samples_than_processes_are_refused_in_one_line(project: Path, new: Path) -> None:
     two = ("--trainer.devices=2", "--trainer.strategy=ddp")
-    done = run(
+    done = run_warm(
         project, "predict", "--run=pictures", *QUIET, *two, f"--data.predict={new / 'a.png'}"
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -257,7 +248,7 @@ def test_datasets_of_the_template_predict_pictures_of_any_size(project: Path) ->
             picture.save(f"drawn/{i:02} is a {label}.png")
     """
     (project / "drawn").mkdir()
-    python(project, code)
+    evaluate(project, code)
     predict(project, "digits", "--data.predict=drawn", "--data.num_workers=1")
     rows = written(project, "digits", "drawn")
     right = [row["class"] == Path(row["file"]).stem[-1] for row in rows]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from copier import run_copy
-from helpers.commands import DIGITS, succeed
+from helpers.commands import DIGITS, python, succeed
 from helpers.server import Server
 from helpers.template import ROOT, Render, choices_of, sweep
 
@@ -104,7 +104,7 @@ def test_the_best_model_is_two_lines_of_python(project: Path, readme: str) -> No
     (code,) = (block for block in blocks(readme, "python") if "load_from_checkpoint" in block)
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     subprocess.run(
-        [sys.executable, "-c", code.replace("<run id>", run.name)],
+        [python(), "-c", code.replace("<run id>", run.name)],
         cwd=project,
         env=environment,
         check=True,
@@ -148,7 +148,7 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     )
     assert "the end" in succeed(project, "fit", *DIGITS, *SHORT, callback[1])
     for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
-        subprocess.run([sys.executable, "-m", *check], cwd=project, check=True)
+        subprocess.run([python(), "-m", *check], cwd=project, check=True)
 
 
 @pytest.mark.parametrize(

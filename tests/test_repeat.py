@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.commands import run_warm
 from helpers.template import ROOT, Render
 
 SKLEARN = ROOT / ".venv" / "sklearn"
@@ -37,28 +38,21 @@ def project(original: Path, tmp_path: Path) -> Path:
     return shutil.copytree(original, tmp_path / "my-project")
 
 
-def start(project: Path, *command: str) -> subprocess.Popen[str]:
-    """Start Python with this command, in a group of processes of its own."""
-    env = {**os.environ, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
-    pipe = subprocess.PIPE
-    words = [sys.executable, *command]
-    return subprocess.Popen(
-        words, cwd=project, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    )
+def tool(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package."""
+    return run_warm(project, "-m", *command, PYTHONPATH=str(project / "src"))
 
 
 def repeat(project: Path, *args: str) -> str:
-    process = start(project, "-m", "my_project.repeat", *args)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output
+    done = tool(project, "my_project.repeat", *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def summary(project: Path, *args: str) -> str:
-    process = start(project, "-m", "my_project.runs", "summary", *args)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return output
+    done = tool(project, "my_project.runs", "summary", *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def runs(project: Path, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -120,8 +114,15 @@ def test_seeds_and_folds_make_every_pair(project: Path) -> None:
 
 
 def test_ctrl_c_ends_it_with_the_run_that_it_is_at(project: Path) -> None:
-    process = start(
-        project, "-m", "my_project.repeat", "--seeds=1..3", *MLP, "--trainer.max_epochs=200"
+    command = ["-m", "my_project.repeat", "--seeds=1..3", *MLP, "--trainer.max_epochs=200"]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of processes, as in a terminal
     )
     while not list(project.glob("logs/default/*/checkpoints/last.ckpt")):
         time.sleep(0.1)
@@ -150,10 +151,9 @@ def test_ctrl_c_ends_it_with_the_run_that_it_is_at(project: Path) -> None:
     ],
 )
 def test_a_mistake_is_answered_in_a_line(project: Path, args: tuple[str, ...], line: str) -> None:
-    process = start(project, "-m", "my_project.repeat", *args)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and "Traceback" not in errors
-    (found,) = [text for text in errors.splitlines() if text.startswith("error: ")]
+    done = tool(project, "my_project.repeat", *args)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (found,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
     assert line in found
 
 

@@ -5,12 +5,11 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, succeed
+from helpers.commands import DIGITS, python, succeed
 from helpers.report import (
     LOGGERS,
     PICTURES,
@@ -122,14 +121,7 @@ def test_several_processes_report_as_one_does(report_project: Path) -> None:
         "--trainer.devices=2",
         *QUIET,
     )
-    command = [
-        sys.executable,
-        "src/main.py",
-        "test",
-        "--run=several",
-        *several,
-        "--data.batch_size=32",
-    ]
+    command = [python(), "src/main.py", "test", "--run=several", *several, "--data.batch_size=32"]
     done = subprocess.run(command, cwd=report_project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and (done.stdout + done.stderr).count("Report: ") == 1, (
         done.stdout + done.stderr

@@ -6,14 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.commands import DIGITS, fail, run, succeed
+from helpers.commands import DIGITS, fail, python, run_warm, succeed
 from helpers.template import Render
 
 QUICK = (
@@ -85,7 +84,7 @@ def test_an_evaluation_that_ends_badly_changes_its_entry_in_the_record_alone(
 ) -> None:
     before = contents(project)
     trouble = "--trainer.callbacks+=my_project.callbacks.trouble.Trouble"
-    done = run(project, command, "--run=e", trouble, HOOK=hook, TROUBLE=event)
+    done = run_warm(project, command, "--run=e", trouble, HOOK=hook, TROUBLE=event)
     assert (
         done.returncode != 0 or event == "SIGTERM"
     )  # after which an evaluation may still be finished
@@ -108,7 +107,7 @@ def test_a_refused_evaluation_changes_nothing(project: Path) -> None:
         ("test", "--run=e", "--data.batch_size=0"),
         ("validate", "--run=e", "--model.nothing=1"),
     ):
-        assert run(project, *args).returncode == 1
+        assert run_warm(project, *args).returncode == 1
         after = contents(project)
         assert {name for name in before if after.get(name) != before[name]} <= {"run.json"}
         assert json.loads(after["run.json"])["metrics"] == json.loads(before["run.json"])["metrics"]
@@ -205,7 +204,7 @@ def test_a_full_disk_ends_in_a_line_and_leaves_no_half_checkpoint(
             "--trainer.logger=false",
             f"--trainer.default_root_dir={logs}",
         )
-        done = run(project, "fit", *DIGITS, *QUICK, *options, "--name=full")
+        done = run_warm(project, "fit", *DIGITS, *QUICK, *options, "--name=full")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr, done.stderr
         assert "No space left" in done.stderr
@@ -266,7 +265,7 @@ def test_a_full_temporary_folder_does_not_end_training(project: Path, tmp_path: 
     try:
         (temporary / "full").write_bytes(b"0" * 4096)
         command = [
-            sys.executable,
+            python(),
             "src/main.py",
             "fit",
             *DIGITS,
@@ -307,7 +306,7 @@ def test_a_checkpoint_is_complete_or_not_there(project: Path) -> None:
         f"{KILLED}\nfrom lightning.pytorch import Callback\n\n\nclass Killed(Callback):\n    pass\n"
     )
     killer = "--trainer.callbacks+=my_project.callbacks.killed.Killed"
-    done = run(project, "fit", *DIGITS, *QUICK, "--name=k", killer, KILL="1")
+    done = run_warm(project, "fit", *DIGITS, *QUICK, "--name=k", killer, KILL="1")
     assert done.returncode == -signal.SIGKILL
     assert not list(project.glob("logs/k/*/checkpoints/best.ckpt"))
     succeed(project, "fit", "--run=k")
@@ -351,7 +350,9 @@ def test_a_test_after_fit_that_ends_badly_leaves_a_finished_training(
 ) -> None:
     trouble = "--trainer.callbacks+=my_project.callbacks.trouble.Trouble"
     options = (trouble, "--test_after_fit=true", "--name=t", "--trainer.logger=false")
-    done = run(project, "fit", *DIGITS, *QUICK, *options, HOOK="on_test_batch_end", TROUBLE=event)
+    done = run_warm(
+        project, "fit", *DIGITS, *QUICK, *options, HOOK="on_test_batch_end", TROUBLE=event
+    )
     assert done.returncode != 0
     (found,) = project.glob("logs/t/*")
     assert f"The training is finished: test --run {found.name} repeats its test.\n" in done.stderr
@@ -382,7 +383,7 @@ print(find_run("last", Path("logs")))
 def in_zone(project: Path, zone: str, *args: str) -> str:
     """Run Python in a time zone. A server would have its own."""
     env = {**os.environ, "TZ": zone, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *args]
+    command = [python(), *args]
     done = subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 

@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers.commands import fail
+from helpers.commands import fail, search_path
 from helpers.search import GRID, MLP, search, source, worker, write
 from helpers.template import Render
 
@@ -110,11 +109,10 @@ def test_the_command_of_a_sweeps_agent_trains(
         filled = {"${env}": ["/usr/bin/env"], "${program}": [sweep["program"]]}
         filled["${args}"] = [f"--{key}={value}" for key, value in values.items()]
         command += filled.get(word, [word])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # WANDB_MODE wins over offline=false, and the agent sets the run's id
     env = {
         **os.environ,
-        "PATH": path,
+        "PATH": search_path(),
         "CUDA_VISIBLE_DEVICES": "",
         "WANDB_MODE": "offline",
         "WANDB_RUN_ID": "fromagent",

@@ -2,10 +2,9 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
-from helpers.commands import succeed
+from helpers.commands import python, succeed
 from helpers.run_files import config
 from helpers.runs import DATA, QUIET, SHORT, runs
 
@@ -105,7 +104,7 @@ from my_project.utils.project import mask
 print(json.dumps({text: mask(text) for text in json.load(sys.stdin)}))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [python(), "-c", code],
         cwd=project / "src",
         check=True,
         input=json.dumps(texts),

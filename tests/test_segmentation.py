@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.commands import fail, run, succeed
+from helpers.commands import fail, run_warm, succeed
 from helpers.run_files import record, rows, run_of
 from helpers.server import Server
 from helpers.template import Render
@@ -269,7 +269,7 @@ def test_other_data_are_refused_in_a_line(project: Path) -> None:
 
 def test_two_processes_train_and_measure_what_one_does(project: Path) -> None:
     two = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
-    done = run(project, "test", "--run=exp1", *two, *QUIET)
+    done = run_warm(project, "test", "--run=exp1", *two, *QUIET)
     output = done.stdout + done.stderr
     assert done.returncode == 0 and "arning" not in output, output
     found = dict(re.findall(r"(test/\w+)\W+([\d.e-]+)", output))
@@ -277,6 +277,6 @@ def test_two_processes_train_and_measure_what_one_does(project: Path) -> None:
         if name.startswith("test/iou"):
             assert float(found[name]) == pytest.approx(value, abs=1e-6), name
     short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
-    done = run(project, "fit", *CONFIGS, *SMALL, *short, *two, *QUIET, "--name=ddp")
+    done = run_warm(project, "fit", *CONFIGS, *SMALL, *short, *two, *QUIET, "--name=ddp")
     assert done.returncode == 0 and "arning" not in done.stdout + done.stderr, done.stderr
     assert rows(run_of(project, "ddp") / "metrics.csv")[-1]["val/iou"]

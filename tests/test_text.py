@@ -9,7 +9,7 @@ import pytest
 from helpers.pages import blocks, write
 from helpers.resuming import same
 from helpers.run_files import load, rows, run_of
-from helpers.texts import python, run_commands
+from helpers.texts import run_commands, run_python
 
 # The commands of docs/text.md, in their order
 FIT_AND_TEST, FIT_HUB, FIT_OWN, PREDICT, EXPORT, SCRIPT = [
@@ -151,7 +151,7 @@ def test_what_an_exported_model_predicts_without_pytorch_is_what_the_project_pre
     (trained / "rows.csv").write_text("text\nthe film was lovely\nso dull and very dull\n")
     assert SCRIPT == ["python", "scripts/predict_texts.py", "logs/exp1/*/best.onnx", "new.csv"]
     path = run_of(trained, "exp1") / "best.onnx"
-    printed = python(trained, SCRIPT[1], str(path), "rows.csv")
+    printed = run_python(trained, SCRIPT[1], str(path), "rows.csv")
     _, *lines = printed.splitlines()
     predicted = rows(run_of(trained, "exp1") / "new" / "new" / "predictions.csv")
     for line, row in zip(lines, (predicted[0], predicted[2]), strict=True):
@@ -203,7 +203,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def units(texts_original: Path) -> dict[str, Any]:
-    return dict(json.loads(python(texts_original, "-c", UNITS).splitlines()[-1]))
+    return dict(json.loads(run_python(texts_original, "-c", UNITS).splitlines()[-1]))
 
 
 def test_an_epoch_has_each_text_once_and_batches_of_like_length(units: dict[str, Any]) -> None:

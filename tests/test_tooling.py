@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.commands import succeed
+from helpers.commands import search_path, succeed
 from helpers.template import QUESTIONS, Render, as_listed, choices_of, files
 
 
@@ -86,11 +86,10 @@ def equipped(render: Render) -> Path:
 
 def execute(project: Path, command: str) -> str:
     """Run a shell command in a project as in its environment, see it succeed, and return what it prints."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {
         name: value for name, value in os.environ.items() if "MAKE" not in name
     }  # of `make test`, to a make in it
-    env |= {"PATH": path, "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
+    env |= {"PATH": search_path(), "PYTHONPATH": str(project / "src"), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, shell=True, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, run, succeed
+from helpers.commands import DIGITS, run_warm, succeed
 from helpers.template import Render
 
 QUICK = (
@@ -98,7 +98,7 @@ def test_interrupted_and_failed_training_has_its_reason(
 ) -> None:
     name = f"signal{kind}"
     options = (f"--name={name}", ENDING, f"--trainer.callbacks.kind={kind}")
-    assert run(project, "fit", *DIGITS, *QUICK, *options).returncode != 0
+    assert run_warm(project, "fit", *DIGITS, *QUICK, *options).returncode != 0
     assert recorded(project, name) == reason
 
 

@@ -2,11 +2,10 @@
 
 import csv
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS
+from helpers.commands import DIGITS, python
 from helpers.run_files import load, record
 from helpers.trained_project import QUIET, SHORT, go, last, metric, only, started, write
 
@@ -31,7 +30,7 @@ def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -
 
     def with_two(line: str) -> str:
         verb, *options = shlex.split(f"{line} {data} {two}")
-        command: list[str | Path] = [sys.executable, "src/main.py", verb, *DIGITS, *QUIET, *options]
+        command: list[str | Path] = [python(), "src/main.py", verb, *DIGITS, *QUIET, *options]
         return started(command, project)
 
     with_two(f"fit {SHORT} --data.num_workers 2")

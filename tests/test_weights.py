@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.commands import DIGITS, fail, succeed
+from helpers.commands import DIGITS, fail, python, succeed
 from helpers.run_files import rows
 from helpers.template import Render
 from safetensors.torch import load_file
@@ -68,7 +67,7 @@ def measured(project: Path, checkpoint: Path) -> float:
     script = project / "src" / "measure.py"
     script.write_text(MEASURE)
     done = subprocess.run(
-        [sys.executable, str(script), str(checkpoint)], capture_output=True, text=True, check=True
+        [python(), str(script), str(checkpoint)], capture_output=True, text=True, check=True
     )
     return float(done.stdout.split()[-1])
 
@@ -164,7 +163,7 @@ for labels in (numbers, masks, several, reals, reals[:, None], years):
         _, other = ImageTensors(images, labels).split(20, seed=1)
         assert held_out.tensors[1].tolist() != other.tensors[1].tolist()
 """
-    subprocess.run([sys.executable, "-c", code], cwd=project / "src", check=True)
+    subprocess.run([python(), "-c", code], cwd=project / "src", check=True)
 
 
 def test_a_prediction_keeps_no_predictions_in_memory(project: Path) -> None:

@@ -5,14 +5,14 @@ import sys
 import venv
 from pathlib import Path
 
-from helpers.commands import DIGITS, succeed
+from helpers.commands import DIGITS, python, succeed
 from helpers.trained_project import QUIET, SHORT, last, only, start, started, told
 
 
 def test_relative_configs_and_logs_from_a_folder_of_the_project(project: Path) -> None:
     configs = ["-c", "../configs/data/digits.yaml", "-c", "../configs/model/simplenet.yaml"]
     command: list[str | Path] = [
-        sys.executable,
+        python(),
         "../src/main.py",
         "fit",
         *configs,
@@ -52,7 +52,7 @@ def test_an_unrelated_folder_stays_empty(project: Path, tmp_path: Path) -> None:
 
 def test_the_package_is_a_command_too(project: Path) -> None:
     command: list[str | Path] = [
-        sys.executable,
+        python(),
         "-m",
         "my_project",
         "fit",

@@ -1,4 +1,4 @@
-"""The commands of a rendered project: `run` starts them as users do, the others through the warm server."""
+"""The commands of a rendered project: `run` starts them as users do, the others through a Python that starts warmly."""
 
 import os
 import subprocess
@@ -26,10 +26,21 @@ def run(
     )
 
 
+def python() -> str:
+    """Return the path of a Python that has imported Lightning already. For what it cannot do, see `Server`."""
+    return str(servers[-1].python)
+
+
+def search_path() -> str:
+    """Return a PATH on which that one is `python`, before the commands of the environment of the tests."""
+    folders = [str(servers[-1].python.parent), str(Path(sys.executable).parent)]
+    return os.pathsep.join([*folders, os.environ["PATH"]])
+
+
 def run_warm(
     project: Path, *args: str, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Do the same through the server."""
+    """Do the same with that Python. `-m` and a module as the first arguments, or `-c` and code, run that instead."""
     return servers[-1].run(project, *args, cwd=cwd, **env)
 
 

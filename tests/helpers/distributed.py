@@ -5,13 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from helpers.commands import succeed
+from helpers.commands import python, succeed
 from helpers.run_files import run_of
 from helpers.template import Render
 
@@ -76,7 +75,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start Python with these arguments, in a group of processes of its own."""
     return subprocess.Popen(
-        [*prefix, sys.executable, *command],
+        [*prefix, python(), *command],
         cwd=project,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **env},
         stdout=subprocess.PIPE,

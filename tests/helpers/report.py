@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from helpers.commands import DIGITS, succeed
+from helpers.commands import DIGITS, python, succeed
 from helpers.run_files import rows
 from helpers.template import Render
 
@@ -105,7 +104,7 @@ def execute(project: Path, code: str, *paths: Path) -> str:
         "PYTHONPATH": os.pathsep.join(map(str, [project / "src", *paths])),
         "CUDA_VISIBLE_DEVICES": "",
     }
-    command = [sys.executable, "-c", textwrap.dedent(code)]
+    command = [python(), "-c", textwrap.dedent(code)]
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -6,12 +6,12 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.commands import python
 from helpers.resuming import CALLBACKS
 from helpers.template import ROOT, Render
 
@@ -101,10 +101,10 @@ for name, args in json.loads(Path("commands.json").read_text()):
 """
 
 
-def python(project: Path, *args: str) -> str:
+def run_python(project: Path, *args: str) -> str:
     """Run Python with the libraries of texts and without a network, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, *args],
+        [python(), *args],
         cwd=project,
         env={
             **os.environ,
@@ -123,7 +123,7 @@ def python(project: Path, *args: str) -> str:
 def run_commands(project: Path, commands: list[tuple[str, list[str]]]) -> None:
     """Run commands of a project, each under a name: what it prints is in <name>.log, how it ends in <name>.codes."""
     (project / "commands.json").write_text(json.dumps(commands))
-    python(project, "commands.py")
+    run_python(project, "commands.py")
 
 
 def write_texts(path: Path, count: int) -> list[dict[str, str]]:
@@ -152,8 +152,8 @@ def texts_original(render: Render) -> Path:
     (project / "src" / "my_project" / "callbacks" / "stop.py").write_text(CALLBACKS)
     (project / "commands.py").write_text(COMMANDS)
     write_texts(project / "data" / "texts.csv", 400)
-    python(project, "-c", MODEL)
-    python(project, "-c", HUB)
+    run_python(project, "-c", MODEL)
+    run_python(project, "-c", HUB)
     return project
 
 
