@@ -45,6 +45,7 @@ def test_a_default_run_prints_no_warning(project: Path) -> None:
     output = started([*command, "--test_after_fit=true"], project)
     output += succeed(project, "test", *DIGITS) + succeed(project, "predict", *DIGITS)
     assert not re.findall(".*(?:warn|deprecat).*", output, re.I)
+    assert "stepping batches" not in output, "nobody can do anything about it"
 
 
 def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_nothing(

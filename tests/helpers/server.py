@@ -27,6 +27,9 @@ class Server:
             f'#!/bin/sh\nexec {sys.executable} -IS {client} {address} {sys.executable} "$@"\n'
         )
         self.python.chmod(0o755)
+        pytest = folder / "pytest"
+        pytest.write_text(f'#!/bin/sh\nexec {self.python} -m pytest "$@"\n')
+        pytest.chmod(0o755)
         command = [sys.executable, *map(str, (HERE / "warm_server.py", self.python, address))]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -37,6 +37,7 @@ from typing import Any, TextIO
 
 import lightning.pytorch.cli
 import lightning.pytorch.loggers
+import pandas
 import pyrootutils
 import torch._dynamo
 import torch.utils.tensorboard

@@ -9,11 +9,11 @@ import warnings
 # "… is not resumable" (the template's loader is)
 WARNINGS = ".*many workers|.*LeafSpec|.* is not empty|The `srun` command|.* not resumable"
 # "💡 Tip: For seamless cloud logging …", and a line that repeats the obvious. Why a training has ended,
-# RunRecord says.
+# RunRecord says. Lightning counts the steps for the schedule of the learning rate, and says so.
 # "[rank: 0] Received SIGTERM: 15" would follow Ctrl-C, because StopAtBatchEnd raises SIGTERM for it.
 MESSAGES = re.compile(
     r"💡 Tip: |Trainer already configured with model summary|`Trainer\.fit` stopped: `max_(epochs|steps)="
-    r"|(\[rank: \d+\] )?Received SIGTERM|Time limit reached"
+    r"|(\[rank: \d+\] )?Received SIGTERM|Time limit reached|Loading `train_dataloader` to estimate"
 )
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
