@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import python, search_path, succeed
+from helpers.commands import python, search_path
 from helpers.pages import DOCS, blocks, write
 from helpers.template import ROOT, Render, git
 
@@ -108,16 +108,8 @@ def commands(text: str) -> list[str]:
 
 def execute(project: Path, command: str) -> str:
     """Run a command as a reader in the project's environment does, see it succeed, and return what it prints."""
-    if "\n" not in command and not set("|&><;$*") & set(command.partition("#")[0]):
-        words = shlex.split(command, comments=True)
-        if words == ["pytest"]:  # test_readme.py runs it all
-            return succeed(project, "-m", "pytest", "--collect-only")
-        if words[0] == "pytest":
-            return succeed(project, "-m", *words)
-        if words[:2] == ["python", "src/main.py"]:
-            return succeed(project, *words[2:])
-        if words[:2] == ["python", "-m"] and words[2].startswith("my_project."):
-            return succeed(project, *words[1:], PYTHONPATH=str(project / "src"))
+    if command.partition("#")[0].strip() == "pytest":
+        command = "pytest --collect-only"  # test_readme.py runs it all
     env = {**os.environ, "PATH": search_path(), "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         ["bash", "-euc", command], cwd=project, env=env, capture_output=True, text=True

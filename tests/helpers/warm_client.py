@@ -26,7 +26,7 @@ def can_be_forked(arguments: list[str]) -> bool:
         if argument in ("-c", "-m"):
             return len(arguments) > position + 1
         if argument not in OPTIONS:
-            return not argument.startswith("-")
+            return argument == "-" or not argument.startswith("-")
     return False
 
 

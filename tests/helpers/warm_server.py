@@ -159,13 +159,17 @@ def run(arguments: list[str]) -> None:
 
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [str(Path(path).absolute()) for path in paths if path]
-    folders = {"-c": "", "-m": str(Path.cwd())}
+    folders = {"-": "", "-c": "", "-m": str(Path.cwd())}
     sys.path[0] = folders.get(arguments[0], str(Path(arguments[0]).resolve().parent))
     if "-P" in options:
         sys.path.pop(0)
 
-    if arguments[0] == "-c":
-        run_code(arguments[1], arguments[2:])
+    if arguments[0] == "-":
+        sys.argv = arguments
+        run_code(sys.stdin.read(), "<stdin>")
+    elif arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        run_code(arguments[1], "<string>")
     elif arguments[0] == "-m":
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
@@ -174,12 +178,11 @@ def run(arguments: list[str]) -> None:
         runpy.run_path(arguments[0], run_name="__main__")
 
 
-def run_code(code: str, arguments: list[str]) -> None:
-    """Do what `python -c` does."""
-    sys.argv = ["-c", *arguments]
+def run_code(code: str, name: str) -> None:
+    """Run code as the main module. Tracebacks call it by the name."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    exec(compile(code, "<string>", "exec"), main.__dict__)
+    exec(compile(code, name, "exec"), main.__dict__)
 
 
 arguments = serve()
