@@ -87,11 +87,13 @@ def recorded(project: Path, record_type: Any) -> Recorded:
     (project / "both.yaml").write_text(yaml.safe_dump({"trainer": {"logger": both}}))
     before = files(project)
     options = ("-c", "both.yaml", "--name=exp1", "--trainer.max_epochs=2", WATCH)
-    done = run_warm(project, "fit", *DIGITS, *EPOCH, *options, STOP="SIGTERM", **ENVIRONMENT)
+    done = run_warm(
+        project, "fit", *DIGITS, *EPOCH, *options, cwd=None, STOP="SIGTERM", **ENVIRONMENT
+    )
     assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
     directory = project / shown(done.stdout + done.stderr)
     for command in ("fit", "test"):
-        output = succeed(project, command, "--run=last", **ENVIRONMENT)
+        output = succeed(project, command, "--run=last", cwd=None, **ENVIRONMENT)
         assert project / shown(output) == directory
     commands = records(directory, record_type)
     return Recorded(directory, commands, table(output), files(project) - before)
@@ -157,10 +159,10 @@ for name in ("first", "second"):
     CLI(["fit", *{options}, f"--name={{name}}"])
 """
     options = [*DIGITS, *SHORT, "--trainer.limit_val_batches=1"]
-    path = project / "src" / "my_project" / "twice.py"
-    path.write_text(code.format(options=options))
-    paths = {"PYTHONPATH": f"{project / 'src'}:{FOLDER}"}
-    done = run_warm(project, "-m", "my_project.twice", **paths)
+    module = project / "src" / "my_project" / "twice.py"
+    module.write_text(code.format(options=options))
+    path = f"{project / 'src'}:{FOLDER}"
+    done = run_warm(project, "-m", "my_project.twice", PYTHONPATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("first", "second"):
         (directory,) = (project / "logs" / name).iterdir()
@@ -184,7 +186,7 @@ def test_a_mode_that_is_impossible_is_said_in_one_line(
 ) -> None:
     before = files(project)
     options = (*DIGITS, *QUIET, f"--trainer.logger.mode={mode}")
-    assert fail(project, "fit", *options, **ENVIRONMENT) == message
+    assert fail(project, "fit", *options, cwd=None, **ENVIRONMENT) == message
     assert files(project) == before
 
 
