@@ -41,6 +41,7 @@ import pandas
 import pyrootutils
 import torch._dynamo
 import torch.utils.tensorboard
+from lightning.pytorch.utilities import rank_zero_only
 
 sys.path.append(str(Path(__file__).parents[1]))
 from helpers.operators import declare_operators
@@ -112,10 +113,19 @@ def become(request: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    rank_zero_only.rank = rank()  # which Lightning reads when it is imported
     os.setpgid(0, 0)  # apart from the group of the tests
     for signum in request["ignored"]:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
+
+
+def rank() -> int:
+    """Return which one this is of the processes of a training."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
 
 
 def take_files(files: dict[int, int]) -> None:
