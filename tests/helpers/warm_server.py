@@ -113,7 +113,8 @@ def become(request: dict[str, Any], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
-    rank_zero_only.rank = rank()  # which Lightning reads when it is imported
+    # Lightning reads it when it is imported.
+    rank_zero_only.rank = rank()  # type: ignore[attr-defined]
     os.setpgid(0, 0)  # apart from the group of the tests
     for signum in request["ignored"]:
         signal.signal(signum, signal.SIG_IGN)
