@@ -238,8 +238,9 @@ def test_new_rows_are_encoded_as_the_project_encodes_them(
         x = "" if i % 7 == 0 else i
         code = ["007", "x", ""][i % 3]
         lines.append(f"c{i:03},{x},2026-01-{1 + i % 28:02},{code},{'red' if i % 2 else 'blue'}")
-    (project / "data" / "customers.csv").write_text("\n".join(lines) + "\n")
-    options = ("--data.file=data/customers.csv", "--data.target=colour", "--data.ids=customer")
+    table = project / "data" / "customers.csv"
+    table.write_text("\n".join(lines) + "\n")
+    options = (f"--data.file={table}", "--data.target=colour", "--data.ids=customer")
     mlp = (*TABLE, "-c", "configs/model/mlp.yaml", *SHORT)
     succeed(project, "fit", *mlp, *options, "--name=colours")
     export(warm, project, "--run=colours")
