@@ -77,7 +77,7 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
         def slow(data, indices):
-            time.sleep(0.2)
+            time.sleep(0.5)  # of which a step takes a small part on a busy machine, too
             return data[indices]
     """
     (project / "src" / "my_project" / "data_modules" / "slow.py").write_text(textwrap.dedent(slow))
