@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,9 +74,10 @@ def options(strategy: str, processes: int) -> list[str]:
 def start(
     project: Path, command: list[str], prefix: tuple[str, ...] = (), /, **env: str
 ) -> subprocess.Popen[str]:
-    """Start Python with these arguments, in a group of processes of its own."""
+    """Start Python with these arguments, in a group of processes of its own; in another network after a prefix."""
+    interpreter = sys.executable if prefix else python()
     return subprocess.Popen(
-        [*prefix, python(), *command],
+        [*prefix, interpreter, *command],
         cwd=project,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **env},
         stdout=subprocess.PIPE,
