@@ -1,9 +1,10 @@
 """Errors in code of the user's own, missing configs, and files that are no checkpoint."""
 
+import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, fail, python, run_warm
+from helpers.commands import DIGITS, fail, run_warm
 from helpers.trained_project import QUIET, VERBS, last, refuse, refuse_digits, start, write
 
 
@@ -11,7 +12,7 @@ def test_compiling_where_there_is_no_compiler_is_answered_in_a_line(
     fitted: Path, tmp_path: Path
 ) -> None:
     command: list[str | Path] = [
-        python(),
+        sys.executable,  # PyTorch reads the compiler's name when it is imported
         "src/main.py",
         "fit",
         *DIGITS,
