@@ -1,12 +1,11 @@
 """Damaged and moved checkpoints, and commands that fail."""
 
-import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import fail, python, run_warm, succeed
+from helpers.commands import fail, run_warm, succeed
 from helpers.run_files import record
 from helpers.runs import DATA, NOISY, QUIET, SHORT, STEPS, fit, load, runs
 
@@ -34,8 +33,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(noisy_project: Path) -> None:
         sys.path.insert(0, "src")
         runpy.run_path("src/main.py", run_name="__main__")
     """
-    command = [python(), "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, cwd=noisy_project, capture_output=True, text=True)
+    done = run_warm(noisy_project, "-c", textwrap.dedent(code))
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "File too large" in done.stderr
     assert (directory / "checkpoints" / "last.ckpt").read_bytes() == before

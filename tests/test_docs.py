@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import python, search_path
+from helpers.commands import run_warm, search_path
 from helpers.pages import DOCS, blocks, write
 from helpers.template import ROOT, Render, git
 
@@ -149,12 +149,7 @@ def follow(project: Path, page: str) -> int:  # noqa: C901
                 count += 1
         elif language == "console" and page == "tour":
             command, *expected = code.removeprefix("$ python src/main.py ").splitlines()
-            done = subprocess.run(
-                [python(), "src/main.py", *shlex.split(command)],
-                cwd=project,
-                capture_output=True,
-                text=True,
-            )
+            done = run_warm(project, *shlex.split(command))
             assert done.returncode == 1 and done.stderr.splitlines() == expected
             count += 1
     return count

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, python, succeed
+from helpers.commands import DIGITS, succeed
 from helpers.server import Server
 from helpers.trained_project import QUIET, go, started, told, write
 
@@ -41,8 +41,7 @@ def test_the_env_file_limits_threads_where_the_environment_does_not(
 
 
 def test_a_default_run_prints_no_warning(project: Path) -> None:
-    command: list[str | Path] = [python(), "src/main.py", "fit", *DIGITS, "--trainer.max_epochs=2"]
-    output = started([*command, "--test_after_fit=true"], project)
+    output = succeed(project, "fit", *DIGITS, "--trainer.max_epochs=2", "--test_after_fit=true")
     output += succeed(project, "test", *DIGITS) + succeed(project, "predict", *DIGITS)
     assert not re.findall(".*(?:warn|deprecat).*", output, re.I)
     assert "stepping batches" not in output, "nobody can do anything about it"
@@ -69,10 +68,12 @@ def test_overfitting_takes_the_same_mixed_batches_in_every_epoch_and_warns_of_no
         """,
     )
     own = "--trainer.callbacks+=my_project.callbacks.labels.Labels"
-    command = [python(), "src/main.py", "fit", *DIGITS, *QUIET, own, "--trainer.max_epochs=3"]
-    output = started(
-        [*command, "--trainer.overfit_batches=2", "--trainer.log_every_n_steps=1"], project
+    options = (
+        "--trainer.max_epochs=3",
+        "--trainer.overfit_batches=2",
+        "--trainer.log_every_n_steps=1",
     )
+    output = succeed(project, "fit", *DIGITS, *QUIET, own, *options)
     assert not re.findall(".*(?:warn|shuffl).*", output, re.I)
     for what, times in (("Labels", 3), ("Held out", 4)):  # once more, before the training
         seen = re.findall(f"^{what}: (.*)$", output, re.M)

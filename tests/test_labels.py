@@ -2,13 +2,12 @@
 
 import csv
 import shutil
-import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import DIGITS, fail, python, succeed
+from helpers.commands import DIGITS, fail, succeed
 from helpers.pages import blocks, write
 from helpers.template import Render
 
@@ -278,7 +277,7 @@ assert torch.equal(module.train().loss(logits, labels), weighted)
 assert torch.equal(module.eval().loss(logits, labels), cross_entropy(logits, labels))
 assert not [name for name in module.state_dict() if "class_weights" in name]
 """
-    subprocess.run([python(), "-c", code], cwd=rare / "src", check=True)
+    succeed(rare, "-c", code, cwd=rare / "src")
 
 
 def test_a_training_with_balanced_classes_resumes_like_an_uninterrupted_one(rare: Path) -> None:
@@ -344,7 +343,7 @@ for shape in ((50,), (5, 4, 6)):
         theirs.update(logits, labels)
     torch.testing.assert_close(mine.compute(), theirs.compute())
 """
-    subprocess.run([python(), "-c", code], cwd=rare / "src", check=True)
+    succeed(rare, "-c", code, cwd=rare / "src")
     options = (*SIMPLENET, source("Rare"), "--trainer.max_epochs=3", "--checkpoint.monitor=val/f1")
     rows = fit(rare, "f1", *options)
     values = [float(row["val/f1"]) for row in rows if row["val/f1"]]

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from helpers.commands import python
+from helpers.commands import succeed
 from helpers.run_files import load
-from helpers.trained_project import best, last, started
+from helpers.trained_project import best, last
 
 LOAD = """
 import sys
@@ -23,7 +23,6 @@ def test_a_checkpoint_loads_with_nothing_but_its_path_from_any_folder(
     for path in (best(exp1), last(exp1)):
         load(path)
     path = Path(shutil.copy(best(exp1), tmp_path / "a model.ckpt"))
-    assert (
-        started([python(), "-c", LOAD, path], tmp_path, PYTHONPATH=str(fitted / "src"))
-        == "(2, 10) 10\n"
-    )
+    source = str(fitted / "src")
+    output = succeed(fitted, "-c", LOAD, str(path), cwd=tmp_path, PYTHONPATH=source)
+    assert output == "(2, 10) 10\n"

@@ -1,13 +1,11 @@
 """Each rule for a message of jsonargparse has an example that still happens."""
 
-import os
-import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 from helpers.command_line_driver import Driver
-from helpers.commands import DIGITS, python, succeed
+from helpers.commands import DIGITS, succeed
 
 
 def test_the_whole_configuration_of_fit_is_taken_by_test(
@@ -73,9 +71,5 @@ def test_each_rule_fits_its_example_and_no_earlier_one_does(driven_project: Path
         assert "\\n" not in answer and answer, rule.example
     print(*(rule.example for rule in RULES), sep="\\n")
     """
-    command = [python(), "-c", textwrap.dedent(code)]
-    environment = {**os.environ, "PYTHONPATH": "src"}
-    done = subprocess.run(
-        command, cwd=driven_project, check=True, env=environment, capture_output=True, text=True
-    )
-    assert {*done.stdout.splitlines()} == {*PROVOKED}, "each is provoked above"
+    output = succeed(driven_project, "-c", textwrap.dedent(code), PYTHONPATH="src")
+    assert {*output.splitlines()} == {*PROVOKED}, "each is provoked above"

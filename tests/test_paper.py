@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.commands import fail, python, succeed
+from helpers.commands import fail, succeed
 from helpers.server import Server
 from helpers.template import Render, git
 
@@ -117,7 +117,7 @@ def test_a_card_says_what_the_run_has_recorded(warm: Server, project: Path) -> N
     assert git(project, "rev-parse", "HEAD").strip() in card and "--seed_everything=3" in card
     (code,) = re.findall("```python\n(.*?)```", card, re.DOTALL)
     shutil.copy2(checkpoint, project / "src")
-    subprocess.run([python(), "-c", code], cwd=project / "src", check=True)
+    succeed(project, "-c", code, cwd=project / "src")
 
     (project / "MODEL_CARD.md").write_text("mine")
     done = warm.run(project, *CARD, cwd=project / "src")

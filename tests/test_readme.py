@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from copier import run_copy
-from helpers.commands import DIGITS, python, succeed
+from helpers.commands import DIGITS, succeed
 from helpers.server import Server
 from helpers.template import ROOT, Render, choices_of, sweep
 
@@ -102,13 +102,8 @@ def test_the_best_model_is_two_lines_of_python(project: Path, readme: str) -> No
     succeed(project, "fit", *DIGITS, *SHORT, "--name=exp1")
     (run,) = (project / "logs" / "exp1").iterdir()
     (code,) = (block for block in blocks(readme, "python") if "load_from_checkpoint" in block)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
-    subprocess.run(
-        [python(), "-c", code.replace("<run id>", run.name)],
-        cwd=project,
-        env=environment,
-        check=True,
-    )
+    code = code.replace("<run id>", run.name)
+    succeed(project, "-c", code, PYTHONPATH=str(project / "src"))
 
 
 def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
@@ -148,7 +143,7 @@ def test_the_recipes_work_and_are_in_order(project: Path, readme: str) -> None:
     )
     assert "the end" in succeed(project, "fit", *DIGITS, *SHORT, callback[1])
     for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
-        subprocess.run([python(), "-m", *check], cwd=project, check=True)
+        succeed(project, "-m", *check)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, python, succeed
+from helpers.commands import DIGITS, succeed
 from helpers.report import (
     LOGGERS,
     PICTURES,
@@ -121,11 +120,8 @@ def test_several_processes_report_as_one_does(report_project: Path) -> None:
         "--trainer.devices=2",
         *QUIET,
     )
-    command = [python(), "src/main.py", "test", "--run=several", *several, "--data.batch_size=32"]
-    done = subprocess.run(command, cwd=report_project, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and (done.stdout + done.stderr).count("Report: ") == 1, (
-        done.stdout + done.stderr
-    )
+    output = succeed(report_project, "test", "--run=several", *several, "--data.batch_size=32")
+    assert output.count("Report: ") == 1, output
     one, other = report(report_project, "exp1"), report(report_project, "several")
     for name in ("classes.csv", "confusion.csv", *PICTURES):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers.commands import python, succeed
+from helpers.commands import succeed
 from helpers.run_files import load
-from helpers.trained_project import QUIET, SHORT, best, fit, go, last, metric, saved, started, told
+from helpers.trained_project import QUIET, SHORT, best, fit, go, last, metric, saved, told
 
 
 def test_a_run_is_one_directory(exp1: Path) -> None:
@@ -45,7 +45,7 @@ def test_predictions_agree_with_the_tested_accuracy(fitted: Path) -> None:
         from my_project.data_modules.digits import DigitsDataModule
         print(*DigitsDataModule().load(train=False).tensors[1].tolist())
     """
-    labels = started([python(), "-c", textwrap.dedent(check)], fitted, PYTHONPATH="src").split()
+    labels = succeed(fitted, "-c", textwrap.dedent(check), PYTHONPATH="src").split()
     path = fitted / told(go(fitted, "predict --name exp1"), "Predictions")
     with path.open() as file:
         right = [

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import python, succeed
+from helpers.commands import succeed
 from helpers.pages import DOCS, blocks
 from helpers.template import Render, choices_of, git
 from jsonschema import Draft7Validator
@@ -77,11 +77,8 @@ class Greeting(Callback):
 
 def write_schema(project: Path, *args: str, cwd: Path, **env: str) -> str:
     """Run the command as users do, see it succeed, and return what it prints."""
-    command = [python(), "-m", "my_project.schema", *args]
-    env = {**os.environ, "PYTHONPATH": str(project / "src"), **env}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    env = {"PYTHONPATH": str(project / "src"), **env}
+    return succeed(project, "-m", "my_project.schema", *args, cwd=cwd, **env)
 
 
 class Project:

@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from helpers.commands import DIGITS, python
+from helpers.commands import DIGITS, succeed
 from helpers.run_files import load, record
-from helpers.trained_project import QUIET, SHORT, go, last, metric, only, started, write
+from helpers.trained_project import QUIET, SHORT, go, last, metric, only, write
 
 
 def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -> None:
@@ -30,8 +30,7 @@ def test_two_processes_make_one_run_and_count_every_sample_once(project: Path) -
 
     def with_two(line: str) -> str:
         verb, *options = shlex.split(f"{line} {data} {two}")
-        command: list[str | Path] = [python(), "src/main.py", verb, *DIGITS, *QUIET, *options]
-        return started(command, project)
+        return succeed(project, verb, *DIGITS, *QUIET, *options)
 
     with_two(f"fit {SHORT} --data.num_workers 2")
     directory = only(project / "logs" / "ddp")

@@ -163,7 +163,7 @@ for labels in (numbers, masks, several, reals, reals[:, None], years):
         _, other = ImageTensors(images, labels).split(20, seed=1)
         assert held_out.tensors[1].tolist() != other.tensors[1].tolist()
 """
-    subprocess.run([python(), "-c", code], cwd=project / "src", check=True)
+    succeed(project, "-c", code, cwd=project / "src")
 
 
 def test_a_prediction_keeps_no_predictions_in_memory(project: Path) -> None:

@@ -1,13 +1,12 @@
 """Helpers of the tests of reports."""
 
 import os
-import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from helpers.commands import DIGITS, python, succeed
+from helpers.commands import DIGITS, run_warm, succeed
 from helpers.run_files import rows
 from helpers.template import Render
 
@@ -99,12 +98,7 @@ def counts(directory: Path) -> list[list[int]]:
 
 def execute(project: Path, code: str, *paths: Path) -> str:
     """Run Python code in a project, see it succeed, and return what it prints."""
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, [project / "src", *paths])),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    command = [python(), "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+    path = os.pathsep.join(map(str, [project / "src", *paths]))
+    done = run_warm(project, "-c", textwrap.dedent(code), PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     return done.stdout

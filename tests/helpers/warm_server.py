@@ -48,7 +48,6 @@ from helpers.operators import declare_operators
 
 declare_operators()
 
-OPTIONS = ("-B", "-P", "-u")  # of Python, that a fork can follow
 FIRST_KEPT = 500  # the lowest number of a client's file while the server's own are closed
 PYTHON, ADDRESS = sys.argv[1:]
 
@@ -162,7 +161,7 @@ def opened(number: int) -> TextIO:
 def run(arguments: list[str]) -> None:
     """Do what `python` does with these arguments."""
     options = []
-    while arguments[0] in OPTIONS:
+    while arguments[0] not in ("-", "-c", "-m") and arguments[0].startswith("-"):
         options.append(arguments.pop(0))
     if "-u" in options:
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]

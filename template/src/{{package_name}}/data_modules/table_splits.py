@@ -79,7 +79,7 @@ class TableSplits:
 
         Args:
             rows: The rows to divide.
-            test: pandas.DataFrame of another table to test on, if there is one.
+            test: The rows of another table to test on, if there is one.
             test_size: How many rows to test on, or a share below 1, where nothing else decides.
             val_size: How many of the others to validate on, or a share.
             labels_of: Returns the labels of rows, of shape (N,). Class numbers keep their shares in random splits.
