@@ -21,6 +21,46 @@ class Words(Callback):
         checkpoint["words"] = Path("words.txt")
 """
 
+# Fails at the end of an epoch, as a callback of the owner may
+FAILING = """
+import os
+
+from lightning.pytorch import Callback
+
+
+class Failing(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        if "FAIL" in os.environ:
+            raise ValueError("the plot failed")
+"""
+
+
+def test_an_epoch_is_kept_when_a_callback_fails_at_its_end(noisy_project: Path) -> None:
+    (noisy_project / "src" / "my_project" / "callbacks" / "failing.py").write_text(FAILING)
+    callback = "--trainer.callbacks+=my_project.callbacks.failing.Failing"
+    options = (*DATA, *SHORT, *STEPS, callback, "--trainer.max_epochs=2")
+    done = run_warm(noisy_project, "fit", *options, "--name=failed", FAIL="1")
+    assert done.returncode == 1 and "the plot failed" in done.stderr
+    (directory,) = runs(noisy_project, "failed")
+    assert load(directory)["epoch"] == load(directory, "best")["epoch"] == 0
+    succeed(noisy_project, "fit", "--run=failed")
+    whole = fit(noisy_project, *STEPS, callback, "--trainer.max_epochs=2", "--name=whole")
+    for which in ("last", "best"):
+        one, other = load(directory, which), load(whole, which)
+        torch.testing.assert_close(one["state_dict"], other["state_dict"], rtol=0, atol=0)
+    scores = [load(one)["callbacks"] for one in (directory, whole)]
+    key = next(name for name in scores[0] if "BestCheckpoint" in name)
+    assert scores[0][key]["best_model_score"] == scores[1][key]["best_model_score"]
+
+
+def test_a_misspelt_metric_of_training_keeps_the_epoch(noisy_project: Path) -> None:
+    stop = ("--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/los")
+    options = (*DATA, *SHORT, *STEPS, *stop, "--trainer.callbacks.mode=min")
+    line = fail(noisy_project, "fit", *options, "--name=misspelt")
+    assert "train/los" in line
+    (directory,) = runs(noisy_project, "misspelt")
+    assert load(directory)["epoch"] == 0
+
 
 def test_a_full_disk_leaves_the_checkpoint_before(noisy_project: Path) -> None:
     directory = fit(noisy_project, "--name=full", "--trainer.max_epochs=1", *STEPS)

@@ -1,5 +1,7 @@
 """An option with a useless value is refused with its key."""
 
+from pathlib import Path
+
 import pytest
 from helpers.command_line_driver import Driver
 from helpers.commands import DIGITS
@@ -66,6 +68,48 @@ def test_an_option_with_a_value_that_is_no_use_is_refused_with_its_key(
             line
         )  # Lightning's own messages leave out "trainer"
         assert "subtypes" not in line and "must be null" not in line and len(line) < 400, line
+
+
+OWN = """
+from lightning.pytorch import Callback
+
+
+class Typed(Callback):
+    def __init__(
+        self,
+        either: int | str = 3,
+        maybe: int | None = 3,
+        many: list[int] = [1],
+        pair: tuple[float, float] = (0.0, 1.0),
+        optional: list[int] | None = None,
+        named: dict[str, int] | None = None,
+    ) -> None:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("either=null", "is null, but must be a value, such as 3"),
+        ("many=null", "is null, but must be a value, such as [1]"),
+        ("many=[1,a]", "is [1,a], where a must be int"),
+        ("pair=[1,a]", "is [1,a], where a must be float"),
+        ("optional=[1,a]", "is [1,a], where a must be int"),
+        ("optional=3", "is 3, but must be a list or null"),
+        ("named={a: b}", "is {a: b}, where b must be int"),
+    ],
+)
+def test_the_wrong_part_of_a_value_of_the_owner_is_named(
+    driver: Driver, driven_project: Path, option: str, answer: str
+) -> None:
+    (driven_project / "src" / "my_project" / "callbacks" / "typed.py").write_text(OWN)
+    callback = "--trainer.callbacks+=my_project.callbacks.typed.Typed"
+    key = option.partition("=")[0]
+    line = driver.refuse("fit", *DIGITS, callback, f"--trainer.callbacks.{option}")
+    assert line == f"trainer.callbacks.{key} {answer}"
+    code, output = driver.run("fit", *DIGITS, callback, "--trainer.callbacks.maybe=null")
+    assert code == 0, output
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_workers_share_a_study_and_take_up_the_trial_of_one_that_is_killed(
     killed = start(search_project, *command, interpreter=python())
     wait_for(lambda: list(search_project.glob("logs/lr/*/checkpoints/last.ckpt")))
     os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=300)
     wait_for(lambda: runs(search_project)[0]["status"] == "interrupted")  # its trial ends, too
     (run,) = runs(search_project)
     others = [start(search_project, *command, interpreter=python()) for _ in range(2)]
@@ -175,7 +175,7 @@ def test_a_search_that_is_stopped_goes_on(search_project: Path) -> None:
     worker = start(search_project, *command)
     wait_for(lambda: list(search_project.glob("logs/lr/*/checkpoints/last.ckpt")))
     os.killpg(worker.pid, signal.SIGINT)  # as a terminal does it
-    output = "".join(worker.communicate(timeout=60))
+    output = "".join(worker.communicate(timeout=300))
     assert worker.returncode == -signal.SIGINT and "Traceback" not in output, output
     assert search(search_project, *command[len(MLP) :]).count("Trial 1: ") == 1
     (run,) = runs(search_project)

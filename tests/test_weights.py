@@ -215,6 +215,14 @@ def test_training_that_has_diverged_is_no_success(project: Path) -> None:
     )
 
 
+def test_diverged_weights_are_not_saved_where_nothing_is_validated(project: Path) -> None:
+    options = (*DIGITS, *QUICK, "--trainer.limit_val_batches=0", "--checkpoint.monitor=null")
+    message = fail(project, "fit", *options, "--name=unvalidated", "--model.optimizer.lr=1e38")
+    assert message.startswith("training has diverged")
+    (directory,) = project.glob("logs/unvalidated/*")
+    assert not list(directory.glob("checkpoints/*"))
+
+
 def test_until_its_first_update_an_average_is_the_weights_of_the_training(project: Path) -> None:
     """A callback of Lightning's validates and saves the random weights from the start instead."""
     options = (*DIGITS, *QUICK, "--model.lr_scheduler=null", "--test_after_fit=true")

@@ -28,6 +28,10 @@ ALL = (
 )
 
 
+# Seconds after which a process is taken to hang. A busy machine needs several times what a quiet one does.
+HANGS = 300
+
+
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
 
@@ -88,9 +92,9 @@ def start(
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for at most a minute, until no process is left that could print; return the exit status and the output."""
+    """Wait until no process is left that could print; return the exit status and the output."""
     try:
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=HANGS)[0]
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -146,7 +146,9 @@ class Project:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         } | kwargs
-        return subprocess.run(command, cwd=self.root, env=self.env, text=True, timeout=60, **kwargs)
+        return subprocess.run(
+            command, cwd=self.root, env=self.env, text=True, timeout=300, **kwargs
+        )
 
     def clear_answering(self, answer: str) -> subprocess.CompletedProcess[str]:
         terminal, stdin = os.openpty()

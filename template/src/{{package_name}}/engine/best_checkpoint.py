@@ -1,5 +1,6 @@
 """Saves best.ckpt and last.ckpt. Read it to find out when a checkpoint is written."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..utils.project import UserError
+from .finite_weights import are_finite
 from .monitor import logged_metrics
 
 
@@ -90,14 +92,26 @@ class BestCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save if a signal stops training within an epoch.
+        """Save if a signal stops training within an epoch, or if another hook fails at the end of an epoch.
 
-        If it stops a validation, the checkpoint of the previous epoch stays last.ckpt.
+        If a validation is stopped or fails, the checkpoint of the previous epoch stays last.ckpt.
         """
         is_signal = isinstance(exception, SIGTERMException)
         if is_signal and trainer.training and not trainer.is_last_batch:
             self.save(trainer)
+        elif self.complete is None and is_trained_epoch(trainer) and are_finite(pl_module):
+            with suppress(Exception):  # such as a full disk: the first error is the one to report
+                self.on_train_epoch_end(trainer, pl_module)
         self.make_last(trainer)
+
+
+def is_trained_epoch(trainer: Trainer) -> bool:
+    """Return whether an epoch is trained and validated, but not all of its hooks have run.
+
+    With several processes it returns False: they save together, and another process may not have failed.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current
+    return trainer.world_size == 1 and epochs.processed > epochs.completed
 
 
 def is_last_epoch(trainer: Trainer) -> bool:

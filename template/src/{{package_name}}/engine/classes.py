@@ -5,12 +5,17 @@ Read this when a class is not found, or an error names the wrong file and line.
 
 import inspect
 import traceback
+from collections.abc import Mapping, Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..utils.project import project_root, shown
+
+# Types of plain values and containers, of which None is none
+NEVER_NONE = (int, float, str, Sequence, Mapping, Set)
 
 
 def find_class(name: Any) -> Any:
@@ -40,7 +45,7 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter]:
 
 
 def takes_none(cls: Any, name: str) -> bool:
-    """Return whether an argument accepts None, by its type hint. Only int, float, bool and str rule it out."""
+    """Return whether an argument accepts None, by its type hint."""
     for base in getattr(cls, "__mro__", ()):
         if name not in inspect.signature(base.__init__).parameters:
             continue
@@ -48,8 +53,18 @@ def takes_none(cls: Any, name: str) -> bool:
             hint = get_type_hints(base.__init__).get(name, Any)
         except Exception:  # a hint may use a name that only type checkers import
             return True
-        return hint not in (int, float, bool, str)
+        return not rules_out_none(hint)
     return True
+
+
+def rules_out_none(hint: Any) -> bool:
+    """Return whether a type hint is made of plain values and containers alone, such as int | list[str]."""
+    kind = get_origin(hint) or hint
+    if kind in (Union, UnionType):
+        return all(rules_out_none(one) for one in get_args(hint))
+    if kind is Literal:
+        return None not in get_args(hint)
+    return isinstance(kind, type) and issubclass(kind, NEVER_NONE)
 
 
 def import_problem(name: Any) -> str | None:

@@ -239,6 +239,9 @@ def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
             parent = ".".join(mistake.keys[:-1])
             problem = f"{problem}: it belongs to a class, but {parent} names none"
         return mistake.key, problem
+    if mistake.element:
+        types = readable([match["type"]])
+        return mistake.key, f"is {value}, where {mistake.element} must be {types}"
     types = readable(mistake.types or [match["type"]])
     problem = f"is {value}, but must be {types}"
     if of_class(mistake) and isinstance(mistake.value, str):

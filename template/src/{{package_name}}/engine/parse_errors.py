@@ -43,6 +43,7 @@ CALLABLE_TYPE = re.compile(  # Callable[[Iterable], torch.optim.SGD]
 CLASS_TYPE = re.compile(r"<class '(.*)'>")  # <class 'int'>
 # - Expected a path but …, with other reasons below it
 NO_PATH = re.compile("- Expected a path but")
+CONTAINERS = ("[", "(", "{")  # how values with elements begin
 CLASS_WORDS = ("init_args", "class_path")
 # The least helpful errors of a union
 NOT_OF_TYPE = ("Expected a ", "Expected an ", "Not a valid subclass")
@@ -55,6 +56,7 @@ class Mistake:
     keys: list[str] = field(default_factory=list)
     text: str = ""
     value: Any = None
+    element: str | None = None  # the wrong one in a value that is a list or a dictionary
     cls: str | None = None  # class that has the key as its argument
     types: list[str] = field(default_factory=list)
     unplaced: str = ""  # a nested key that no layer has placed yet
@@ -194,6 +196,8 @@ def read_innermost(text: str, mistake: Mistake) -> None:
         text = got["what"]
         if mistake.value is None:
             mistake.value = got["value"]
+        elif str(mistake.value).startswith(CONTAINERS) and mistake.value != got["value"]:
+            mistake.element = got["value"]
         read_nested_argument(mistake)
     mistake.text = text
     is_unknown = "not accepted" in text or "unrecognized" in text
