@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import run_warm, search_path
-from helpers.pages import DOCS, blocks, write
+from helpers.pages import DOCS, blocks, shown, write
 from helpers.template import ROOT, Render, git
 
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
@@ -29,12 +29,18 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
 ALIKE = (  # pages in both languages
     "start",
     "tour",
+    "choices",
     "environment",
     "dataset",
     "model",
     "metric",
     "callback",
     "logger",
+    "tables",
+    "text",
+    "segmentation",
+    "gan",
+    "editor",
     "runs",
     "problems",
     "fine_tuning",
@@ -230,7 +236,7 @@ def test_the_pages_in_chinese_say_the_same(page: str) -> None:
         for name in (page, f"zh/{page}")
     )
     assert english == chinese
-    one, other = ((DOCS / f"{name}.md").read_text() for name in (page, f"zh/{page}"))
+    one, other = (shown(name) for name in (page, f"zh/{page}"))
     for pattern in (r"^#+ ", r"^\| ", r"^!\["):
         assert len(re.findall(pattern, one, re.MULTILINE)) == len(
             re.findall(pattern, other, re.MULTILINE)

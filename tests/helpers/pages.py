@@ -15,6 +15,18 @@ def blocks(page: str) -> list[tuple[str, str]]:
     )
 
 
+def shown(page: str) -> str:
+    """Return a page's text, with the part of another page that it includes."""
+    path = DOCS / f"{page}.md"
+
+    def part(directive: re.Match[str]) -> str:
+        other, start, end = directive.groups()
+        return (path.parent / other).read_text().split(start)[1].split(end)[0]
+
+    include = r"^```\{include\} (.+)\n:start-after: (.+)\n:end-before: (.+)\n```$"
+    return re.sub(include, part, path.read_text(), flags=re.MULTILINE)
+
+
 def write(project: Path, language: str, code: str) -> bool:
     """Write the file that a block is, by the comment at its top, unless the page shows what the project has."""
     file = re.match(r"# (\S+/\S+\.(?:py|yaml))\n", code)
