@@ -1,5 +1,6 @@
 """The documentation: it builds without a warning, and its commands work, in order, as they are written."""
 
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import pytest
 from helpers.commands import run_warm, search_path
 from helpers.pages import DOCS, blocks, shown, write
 from helpers.template import ROOT, Render, git
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 RUNNERS = (  # what only a cluster, an account, a container engine, or an hour can run, so that it stands as ```shell
     "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT=true my-project ",  # by test_schema.py, which has the command
@@ -40,6 +42,7 @@ ALIKE = (  # pages in both languages
     "text",
     "segmentation",
     "gan",
+    "recipes",
     "editor",
     "runs",
     "problems",
@@ -81,6 +84,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     "distributed": {**TOOLS, "tooling": ["distributed"]},
     "editor": {**TOOLS, "tooling": ["schema"]},
     "gan": {"datasets": ["digits"]},
+    "recipes": {"datasets": ["digits"]},
     "export": {**TOOLS, "datasets": ["digits", "csv_table"], "tooling": ["export"]},
 }
 LOCAL = "trainer:\n  limit_train_batches: 10\n  limit_val_batches: 1\n  limit_test_batches: 1\n"
@@ -90,6 +94,7 @@ BEFORE = {  # what the reader of a page has done
     "searches": [f"{EXP} mlp", f"{EXP} simplenet"],
     "export": [f"{EXP} exp1"],
     "predict": [f"{EXP} exp1"],
+    "recipes": [f"{EXP} exp1"],
 }
 
 
@@ -161,8 +166,8 @@ def follow(project: Path, page: str) -> int:  # noqa: C901
     return count
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_pages_commands_work_as_written(render: Render, tmp_path: Path, page: str) -> None:
+def ready(render: Render, page: str) -> Path:
+    """Return a project of somebody who begins to read a page."""
     project = render(package_name="my_project", **PAGES[page])
     shorten(project)
     git(project, "init", "--quiet")
@@ -170,9 +175,30 @@ def test_a_pages_commands_work_as_written(render: Render, tmp_path: Path, page: 
     git(project, "commit", "--quiet", "--message", "Start")
     for command in BEFORE.get(page, []):
         execute(project, command)
-    count = follow(project, page)
+    return project
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "recipes"])
+def test_a_pages_commands_work_as_written(render: Render, page: str) -> None:
+    count = follow(ready(render, page), page)
     assert count
     print(f"{page}: {count} commands")
+
+
+def test_the_recipes_do_what_they_say(render: Render) -> None:
+    project = ready(render, "recipes")
+    follow(project, "recipes")
+
+    (run,) = project.glob("logs/shown/*")
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert events.Images("val/mistakes")
+
+    (record,) = project.glob("logs/exp1/*/run.json")
+    plain, views = json.loads(record.read_text())["commands"][1:3]
+    assert views["changes"] == {"model": "my_project.modules.shifted.ShiftedModule"}
+    assert views["directory"].startswith("other/")
+    assert views["metrics"]["test/loss"] != plain["metrics"]["test/loss"]
 
 
 def test_what_the_pages_have_one_write_is_in_order(render: Render) -> None:
