@@ -29,6 +29,7 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
     "wandb ",
 )
 ALIKE = (  # pages in both languages
+    "index",
     "start",
     "tour",
     "choices",
@@ -277,6 +278,16 @@ def test_lines_of_chinese_texts_end_at_punctuation() -> None:
         assert not broken, text
 
 
+def test_the_first_pages_lead_to_every_page_of_their_language() -> None:
+    english = {page for page in pages() if not page.startswith("zh/")}
+    for first, expected in (("index", english), ("zh/index", {*pages()} - english)):
+        place = DOCS / f"{first}.md"
+        links = re.findall(r"\]\(([^)#]+\.md)\)", place.read_text())
+        found = {(place.parent / link).resolve().relative_to(DOCS) for link in links}
+        missing = expected - {path.with_suffix("").as_posix() for path in found} - {first}
+        assert not missing
+
+
 class Links(HTMLParser):
     """Collects what a page would load by itself."""
 
@@ -312,6 +323,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
     assert done.returncode == 0, done.stderr
     for page in pages():
         html = (tmp_path / f"{page}.html").read_text()
+        assert f'lang="{"zh-CN" if page.startswith("zh/") else "en"}"' in html
         links = Links()
         links.feed(html)
         assert links.loaded and not [link for link in links.loaded if "//" in link], page
