@@ -21,13 +21,16 @@ from rich.style import Style
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS, ROWS = 120, 500  # more rows than any output has, so that nothing scrolls away
+COLUMNS = 120
+ROWS = 500  # more than any output has, so that nothing scrolls away
 FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 MLP = "-c configs/data/digits.yaml -c configs/model/mlp.yaml --trainer.enable_progress_bar false"
 TRAIN = "src/main.py fit -c configs/data/digits.yaml -c configs/model/simplenet.yaml --name exp1 --test_after_fit true"
 
 
-def run(arguments: list[str], cwd: Path, home: Path, answer: bool = False) -> str:
+def run(
+    arguments: list[str], cwd: Path, home: Path, answer: bool = False, columns: int = COLUMNS
+) -> str:
     """What Python, given these arguments, writes to a terminal; with answer, Enter is pressed whenever it waits."""
     # Nothing else of the environment: the developer's settings (Git's, Copier's) are found by HOME or other variables
     env = {
@@ -44,7 +47,7 @@ def run(arguments: list[str], cwd: Path, home: Path, answer: bool = False) -> st
         arguments,
         cwd=cwd,
         env=env,
-        dimensions=(ROWS, COLUMNS),
+        dimensions=(ROWS, columns),
         encoding="utf-8",
         echo=False,
     )
@@ -83,13 +86,15 @@ def style(char: Char) -> Style:
     )
 
 
-def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") -> None:
+def draw(
+    name: str, title: str, command: str, output: str, cut: str = "(?!)", columns: int = COLUMNS
+) -> None:
     """Write docs/<name>.svg: the command, and the screen after its output, without the lines that match cut."""
-    screen = pyte.Screen(COLUMNS, ROWS)
+    screen = pyte.Screen(columns, ROWS)
     pyte.Stream(screen).feed(f"\x1b[1m$ {command}\x1b[0m\r\n\r\n{output}")
     lines: list[Text] = []
     for row in range(ROWS):
-        chars = (screen.buffer[row][column] for column in range(COLUMNS))
+        chars = (screen.buffer[row][column] for column in range(columns))
         line = Text.assemble(
             *(("".join(char.data for char in run), look) for look, run in groupby(chars, style))
         )
@@ -99,7 +104,7 @@ def draw(name: str, title: str, command: str, output: str, cut: str = "(?!)") ->
             lines.append(line)
     if not lines[-1]:
         lines.pop()
-    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console = Console(record=True, width=columns, file=io.StringIO())
     console.print(Text("\n").join(lines))
     svg = console.export_svg(title=title, unique_id=name)
     # Rich has the browser load its font from another host; the reader's own fonts do as well
@@ -116,6 +121,21 @@ def python(project: Path, arguments: str, wait: bool = True) -> subprocess.Popen
     if wait and process.wait():
         sys.exit(f"{arguments} failed: {process.returncode}")
     return process
+
+
+def draw_questionnaire(home: Path) -> None:
+    """Draw the questions and the last message, in a terminal of the usual width. This leaves a project in home."""
+    copy = ["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"]
+    output = run(copy, home, home, answer=True, columns=80)
+    command = "uvx copier copy ~/copier-lightning my-project"
+    hidden = r"Copying from template version|\s+create  "
+    draw("questionnaire", "The questions", command, output, cut=hidden, columns=80)
+
+
+def draw_training(home: Path) -> None:
+    """Draw the first training of the project in home."""
+    output = run(shlex.split(TRAIN), home / "my-project", home)
+    draw("training", "The first training run", f"python {TRAIN}", output)
 
 
 def draw_processes(project: Path) -> None:
@@ -172,22 +192,8 @@ if __name__ == "__main__":
         home = Path(folder).resolve()
         (home / "tools").mkdir()
         (home / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
-        output = run(
-            ["-m", "copier", "copy", "--vcs-ref", "HEAD", str(ROOT), "my-project"],
-            home,
-            home,
-            answer=True,
-        )
-        command = "copier copy ~/copier-lightning my-project"
-        draw(
-            "questionnaire",
-            "The questions",
-            command,
-            output,
-            cut=r"Copying from template version|\s+create  ",
-        )
-        output = run(shlex.split(TRAIN), home / "my-project", home)
-        draw("training", "The first training run", f"python {TRAIN}", output)
+        draw_questionnaire(home)
+        draw_training(home)
         tools = "-d models=[mlp] -d datasets=[digits] -d loggers=[csv] -d tooling=[distributed,optuna,report]"
         run(
             [
