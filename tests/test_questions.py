@@ -303,6 +303,7 @@ def test_a_terminal_shows_every_question_whole(
     down = "\x1b[B"
     keys = {"readme_language": down * (language == "zh"), "setup": down * (setup == "customise")}
     keys |= {"tools_scale": " "}  # the topmost one, profile
+    keys |= {"project_name": "\x15Bars"}  # Ctrl-U, as the question says
     for name, question in SETTINGS.items():
         asked = (
             name[0] != "_"
@@ -320,10 +321,11 @@ def test_a_terminal_shows_every_question_whole(
             assert any(text in line for line in screen), (text, screen)
         terminal.press(keys.get(name, "") + "\r")
     end = terminal.rest().replace("\r", "")
-    message = end[end.index("my-project 已生成" if language == "zh" else "my-project is ready") :]
+    message = end[end.index("Bars 已生成" if language == "zh" else "Bars is ready") :]
     assert all(columns(line) <= 79 for line in message.splitlines()), message
     answers = yaml.safe_load((tmp_path / "my-project" / ".copier-answers.yml").read_text())
     assert answers["readme_language"] == language
+    assert (answers["project_name"], answers["package_name"]) == ("Bars", "bars")
     assert sorted(answers["tooling"]) == ["agents", *(["profile"] if setup == "customise" else [])]
     assert not answers.keys() & {*LISTS, "chinese"}
 
