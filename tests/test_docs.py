@@ -53,6 +53,7 @@ ALIKE = (  # pages in both languages
     "distributed",
     "export",
     "updating",
+    "why",
 )
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
