@@ -243,12 +243,15 @@ def test_new_rows_are_encoded_as_the_project_encodes_them(
     options = (f"--data.file={table}", "--data.target=colour", "--data.ids=customer")
     mlp = (*TABLE, "-c", "configs/model/mlp.yaml", *SHORT)
     succeed(project, "fit", *mlp, *options, "--name=colours")
-    export(warm, project, "--run=colours")
 
+    table.unlink()  # neither predictions nor an export that is checked on new data need it
     table = tmp_path / "rows.csv"
     rows = ["2026-02-01,007,9,c1", "2026-03-01T06:00,new,,007", "soon,x,1,c3", "2025-01-01,,2.5,"]
     table.write_text("\n".join(["day,code,x,customer", *rows]) + "\n")
     expected = predicted(project, "colours", table)
+    assert refused(warm, project, "--run=colours").startswith("error: there is no ")
+    output = export(warm, project, "--run=colours", f"--data.predict={table}")
+    assert output.startswith("Largest difference of 4 samples: ")
     model = str(run_of(project, "colours") / "best.onnx")
     found = script(project, "predict_rows.py", model, str(table))
     assert [row["problem"] for row in found] == ["", "", "column day has no date", ""]

@@ -172,6 +172,10 @@ def test_the_wrong_part_of_a_value_of_the_owner_is_named(
             "model.lr_scheduler.warmup is .nan, but must be a finite number",
         ),
         ("fit D --trainer.callbacks EarlyStopping", "trainer.callbacks.monitor is missing"),
+        (
+            'fit D --model.param_groups=[{"params":"net"},{"params":"net.0"}] --model.param_groups.freez=1',
+            "model.param_groups.freez is not a known key: did you mean freeze?",
+        ),
     ],
 )
 def test_what_is_answered(driver: Driver, command: str, answer: str) -> None:
@@ -179,11 +183,26 @@ def test_what_is_answered(driver: Driver, command: str, answer: str) -> None:
     assert driver.refuse(*words) == answer
 
 
+def test_an_option_for_the_last_of_several_entries_of_a_config_is_refused(
+    driver: Driver, driven_project: Path
+) -> None:
+    groups = "[{params: net}, {params: net.0}]"
+    (driven_project / "groups.yaml").write_text(
+        f"model: {{init_args: {{param_groups: {groups}}}}}\n"
+    )
+    config = ("-c", "groups.yaml")
+    line = driver.refuse("fit", *DIGITS, *config, "--model.param_groups.freeze=1")
+    problem, option = line.split(": give all, as ")
+    assert problem == "model.param_groups.freeze would change the last of 2 entries alone"
+    assert option == "--model.param_groups '[{params: net}, {params: net.0, freeze: 1}]'"
+
+
 def test_what_is_right_is_accepted(driver: Driver) -> None:
     for option in (
         "--model.monitor=val/acc",
         "--trainer.gradient_clip_val=.inf",
         "--model.num_classes=10",
+        '--model.param_groups+={"params":"net"} --model.param_groups.freeze=1',
     ):
-        code, output = driver.run("fit", *DIGITS, option)
+        code, output = driver.run("fit", *DIGITS, *option.split())
         assert code == 0, output

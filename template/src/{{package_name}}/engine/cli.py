@@ -28,7 +28,7 @@ from .checkpoints import check_checkpoint
 from .class_changes import insert_resets
 from .commit import commit_all
 from .configs import Given, check_order, given, plain_key, requested_run, without_empty_configs
-from .dictionaries import check_options_in_dictionaries
+from .dictionaries import check_options_in_dictionaries, check_options_in_lists
 from .encoding import check_characters, with_texts_of_configs
 from .finders import check_callbacks
 from .init_weights import (
@@ -265,6 +265,7 @@ class RunCLI(LightningCLI):
         check_checkpoint_links(config, self.typed)
         check_directions(config, self.typed)
         check_options_in_dictionaries(config, self.typed)
+        check_options_in_lists(config, self.typed)
         # Hide the checkpoint, because Lightning would let its hyperparameters override configs and options.
         self.asked_checkpoint = config.ckpt_path
         config.ckpt_path = None

@@ -1,6 +1,6 @@
-"""Refuses options that set a nested key of a dictionary, because jsonargparse would drop its other keys.
+"""Refuses options that set a key within a dictionary or a list and would change something else than what is meant.
 
-Read this when such an option is refused. An option may set a key at the first level.
+Read this when such an option is refused. An option may set a key at the first level of a dictionary.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,39 @@ def check_options_in_dictionaries(config: Namespace, values: Sequence[Given]) ->
         raise UserError(f"{problem}: give all of {top}, as --{top} '{whole}'")
 
 
+def check_options_in_lists(config: Namespace, values: Sequence[Given]) -> None:
+    """Raise UserError for an option such as `--model.param_groups.freeze`, because it changes the last entry alone.
+
+    It is meant so if the list itself is given, or an entry appended, by an option before.
+
+    Args:
+        config: The configuration of a sub-command.
+        values: The values from configs and options.
+    """
+    options = [one.key for one in values if not one.place]
+    for position, key in enumerate(options):
+        parent = key.rpartition(".")[0]
+        entries = entries_at(config, parent.split("."))
+        if len(entries) > 1 and parent not in options[:position]:
+            problem = f"{key} would change the last of {len(entries)} entries alone"
+            raise UserError(f"{problem}: give all, as --{parent} '{as_option(entries)}'")
+
+
+def entries_at(config: Any, path: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the list of dictionaries at a key; an empty list if there is something else."""
+    node = config
+    for part in path:
+        if not isinstance(node, Namespace):
+            return []
+        init_args = node.get("init_args")
+        if isinstance(init_args, Namespace):
+            node = init_args
+        node = node.get(part)
+    if isinstance(node, list) and all(isinstance(entry, dict) for entry in node):
+        return node
+    return []
+
+
 def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
     """Return a copy of a dictionary in which a nested key is set to a value, parsed from YAML."""
     copy = {}
@@ -49,10 +82,10 @@ def with_key(dictionary: Any, path: Sequence[str], text: str) -> dict[str, Any]:
     return copy
 
 
-def as_option(dictionary: dict[str, Any]) -> str:
-    """Return a dictionary as YAML on one line, such as {a: 1, b: [2, 3]}."""
+def as_option(value: Any) -> str:
+    """Return a dictionary or a list as YAML on one line, such as {a: 1, b: [2, 3]}."""
     text: str = yaml.safe_dump(
-        dictionary, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9
     )
     return text.strip()
 

@@ -45,6 +45,8 @@ CLASS_TYPE = re.compile(r"<class '(.*)'>")  # <class 'int'>
 NO_PATH = re.compile("- Expected a path but")
 CONTAINERS = ("[", "(", "{")  # how values with elements begin
 CLASS_WORDS = ("init_args", "class_path")
+# What the messages about an unknown key say: it is named by them, not by the layers around
+UNKNOWN_KEY = ("not accepted", "unrecognized", "Unexpected keys")
 # The least helpful errors of a union
 NOT_OF_TYPE = ("Expected a ", "Expected an ", "Not a valid subclass")
 
@@ -200,7 +202,7 @@ def read_innermost(text: str, mistake: Mistake) -> None:
             mistake.element = got["value"]
         read_nested_argument(mistake)
     mistake.text = text
-    is_unknown = "not accepted" in text or "unrecognized" in text
+    is_unknown = any(words in text for words in UNKNOWN_KEY)
     name = mistake.unplaced.partition(".")[0]
     if name and not is_unknown and name not in CLASS_WORDS:
         mistake.keys.append(mistake.unplaced)

@@ -59,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
         run = find_run(options.run, chosen_folder(options.logs))
         checkpoint = options.checkpoint or checkpoint_of(run)
         path = options.output or run / f"{checkpoint}{SUFFIXES[options.format]}"
-        export(run, checkpoint, options.format, path, options.tolerance)
+        export(run, checkpoint, options.format, path, options.tolerance, options.new_data)
 
 
 def parse(arguments: Sequence[str] | None) -> Namespace:
@@ -72,6 +72,12 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, if left out")
     parser.add_argument("--output", type=Path, help="the file; in the run's directory, if left out")
+    parser.add_argument(
+        "--data.predict",
+        dest="new_data",
+        metavar="DATA",
+        help="check it on new data, as predict takes them: the training data need not be there",
+    )
     parser.add_argument(
         "--tolerance",
         type=tolerance,
@@ -116,9 +122,20 @@ class Exported(nn.Module):
         return cast("Outputs", model.predict_step(batch, 0))
 
 
-def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) -> None:
-    """Export a model to a file. Raise UserError, and write no file, if its predictions differ from the model's."""
-    exported, batches = load(run, checkpoint)
+def export(
+    run: Path, checkpoint: str, kind: str, path: Path, tolerance: float, new_data: str | None
+) -> None:
+    """Export a model to a file. Raise UserError, and write no file, if its predictions differ from the model's.
+
+    Args:
+        run: The run's directory.
+        checkpoint: best or last.
+        kind: One of the formats.
+        path: The file to write.
+        tolerance: Largest difference of predictions.
+        new_data: New data to check it on, as `predict --data.predict` takes them. If None, it is the test set.
+    """
+    exported, batches = load(run, checkpoint, new_data)
     classes = json.dumps(class_names(exported.data), ensure_ascii=False)
     name_and_id = "/".join(run.parts[-2:])
     metadata = {"classes": classes, "learned": learned_text(exported.data), "run": name_and_id}
@@ -139,12 +156,14 @@ def export(run: Path, checkpoint: str, kind: str, path: Path, tolerance: float) 
     print(f"Exported: {shown(path)}")
 
 
-def load(run: Path, checkpoint: str) -> tuple[Exported, list[Inputs]]:
-    """Return the module to export, and inputs from the test set, in batches."""
+def load(run: Path, checkpoint: str, new_data: str | None) -> tuple[Exported, list[Inputs]]:
+    """Return the module to export, and inputs from the test set or from new data, in batches."""
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint")
     command = ["predict", f"--run={run}", f"--ckpt_path={checkpoint}"]
+    if new_data:
+        command.append(f"--data.predict={new_data}")
     cli = CLI([*command, *ON_THIS_CPU, *QUIET])
     batches, label = test_samples(cli.datamodule)
     exported = Exported(cli.model, cli.datamodule, label).eval()
@@ -153,7 +172,7 @@ def load(run: Path, checkpoint: str) -> tuple[Exported, list[Inputs]]:
 
 
 def test_samples(data: Any) -> tuple[list[Inputs], Tensor]:
-    """Return inputs from the test set, in batches, and one label.
+    """Return inputs from the test set or from new data, in batches, and one label.
 
     Inputs without names are one batch. Those with names stay in the batches in which they come, because each is padded
     to a length of its own.
@@ -166,7 +185,7 @@ def test_samples(data: Any) -> tuple[list[Inputs], Tensor]:
     count = 0
     for batch in data.predict_dataloader():
         if not is_pair(batch):
-            problem = "a batch of the test set is no pair of tensors, inputs and labels"
+            problem = "a batch is no pair of tensors, inputs and labels"
             raise UserError(f"{problem}: only a model of such batches can be exported")
         batches.append(batch[0])
         labels.append(batch[1])
