@@ -1,5 +1,7 @@
 """The progress bar, and the table of the model's layers. Read it to change their content."""
 
+import logging
+import re
 import sys
 import time
 from contextlib import suppress
@@ -9,6 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
 
 from .loop_position import seen_batches
+
+SUMMARY_LOGGER = logging.getLogger("lightning.pytorch.callbacks.model_summary")
+ZERO_FLOPS = re.compile(r"\n0 +Total Flops")  # 0         Total Flops
 
 SECONDS_IN_A_TERMINAL = 0.5
 SECONDS_IN_A_FILE = 60.0
@@ -128,8 +133,14 @@ def leave_bar(trainer: Trainer) -> None:
             getattr(bar, name).close()
 
 
+def without_zero_flops(record: logging.LogRecord) -> bool:
+    """Remove the line of no FLOPs from the table of layers. Returns True, so that the table is printed."""
+    record.msg = ZERO_FLOPS.sub("", record.msg)
+    return True
+
+
 class LayerSummary(ModelSummary):
-    """Lightning's table of layers, without the column FLOPs if all are 0, as without an example input."""
+    """Lightning's table of layers, without FLOPs if they are 0, as without an example input."""
 
     @staticmethod
     def summarize(
@@ -143,6 +154,7 @@ class LayerSummary(ModelSummary):
     ) -> None:
         if not total_flops:
             summary_data = [column for column in summary_data if column[0] != "FLOPs"]
+            SUMMARY_LOGGER.addFilter(without_zero_flops)
         ModelSummary.summarize(
             summary_data,
             total_parameters,
