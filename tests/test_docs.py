@@ -31,6 +31,7 @@ RUNNERS = (  # what only a cluster, an account, a container engine, or an hour c
 ALIKE = (  # pages in both languages
     "index",
     "start",
+    "tutorial",
     "tour",
     "choices",
     "environment",
@@ -68,6 +69,11 @@ ELSEWHERE = {  # pages whose commands are run by a test of their own
 TOOLS: dict[str, Any] = {"datasets": ["digits"], "models": ["mlp", "simplenet"]}
 PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that they are tried in
     "tour": {},
+    "tutorial": {
+        "datasets": ["digits", "image_folder"],
+        "models": ["simplenet"],
+        "tooling": ["report", "runs", "export"],
+    },
     "dataset": {},
     "model": {},
     "metric": {},
@@ -100,7 +106,11 @@ BEFORE = {  # what the reader of a page has done
 }
 
 
-FEWER = {"--seeds 1..5": "--seeds 1..2", "--folds 5": "--folds 2"}  # trainings of the same kind
+FEWER = {  # trainings of the same kind, and epochs
+    "--seeds 1..5": "--seeds 1..2",
+    "--folds 5": "--folds 2",
+    "max_epochs: 10\n": "max_epochs: 2\n",
+}
 
 
 def pages() -> list[str]:
@@ -150,13 +160,13 @@ def follow(project: Path, page: str) -> int:  # noqa: C901
         ]:
             ids = sorted(path.name for path in project.glob(f"logs/{name}/*"))
             code = re.sub("<run id>|20261123-182344Z-518074a3", ids[0] if ids else "", code)
+        for many, few in FEWER.items():
+            code = code.replace(many, few)
         if write(project, language, code):
             continue
         if language == "python":
             execute(project, f"python - <<'END'\n{code}\nEND")
         elif language == "bash":
-            for many, few in FEWER.items():
-                code = code.replace(many, few)
             for command in commands(code):
                 execute(project, command)
                 count += 1
@@ -185,6 +195,13 @@ def test_a_pages_commands_work_as_written(render: Render, page: str) -> None:
     count = follow(ready(render, page), page)
     assert count
     print(f"{page}: {count} commands")
+
+
+def test_the_tutorial_is_tried_in_the_project_that_it_renders() -> None:
+    _, command = blocks("tutorial")[0]
+    answers = dict(re.findall(r"-d '(\w+)=\[(.*?)\]'", command))
+    expected = {name: ",".join(given) for name, given in PAGES["tutorial"].items()}
+    assert answers == expected
 
 
 def test_the_recipes_do_what_they_say(render: Render) -> None:
