@@ -55,6 +55,7 @@ ALIKE = (  # pages in both languages
     "export",
     "updating",
     "why",
+    "glossary",
 )
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
