@@ -56,6 +56,8 @@ ALIKE = (  # pages in both languages
     "updating",
     "why",
     "glossary",
+    "design",
+    "security",
 )
 ELSEWHERE = {  # pages whose commands are run by a test of their own
     "choices": "test_readme.py",
