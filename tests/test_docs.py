@@ -53,6 +53,7 @@ ALIKE = (  # pages in both languages
     "searches",
     "distributed",
     "export",
+    "performance",
     "updating",
     "why",
     "glossary",
