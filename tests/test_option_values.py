@@ -183,6 +183,15 @@ def test_what_is_answered(driver: Driver, command: str, answer: str) -> None:
     assert driver.refuse(*words) == answer
 
 
+def test_a_text_that_yaml_takes_for_a_key_is_shown_in_brackets(driver: Driver) -> None:
+    configs = ("-c", "configs/data/csv_table.yaml", "-c", "configs/model/mlp.yaml")
+    line = driver.refuse("fit", *configs, "--data.ids=Unnamed: 0")
+    assert ": write it as " in line, line
+    problem, mend = line.split(": write it as ")
+    assert problem == "data.ids is Unnamed: 0, but must be str or a list or null"
+    assert mend == """'["Unnamed: 0"]'"""
+
+
 def test_an_option_for_the_last_of_several_entries_of_a_config_is_refused(
     driver: Driver, driven_project: Path
 ) -> None:

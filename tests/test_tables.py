@@ -371,7 +371,7 @@ def test_what_is_made_of_the_columns_is_said_in_a_line(
         ({"features": []}, "has no column to predict from$"),
         (
             {"ids": "id"},
-            r'^a column of .* has no name, .*: pass --data.ids "Unnamed: 8", or give it',
+            r"""^a column of .* has no name, .*: pass --data.ids '\["Unnamed: 8"\]', or give it""",
         ),
     ],
 )
@@ -384,6 +384,37 @@ def test_what_no_network_can_use_is_refused(
     path.write_text("\n".join([f"{lines[0]},empty,", *numbered]) + "\n")
     arguments = {"target": "kind", "file": str(path), **options}
     assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
+
+
+@pytest.mark.parametrize(
+    ("cells", "line"),
+    [
+        (["?", *range(99)], r"column x has numbers, but \? in row 2 \(the header is row 1\): make"),
+        (["1.5", "soon"] * 2 + list(range(96)), "column x has numbers, but soon in row 3 "),
+        (
+            [f"2026-01-{i % 28 + 1:02}T{i // 28:02}:00" for i in range(99)] + ["2026-02-30"],
+            "column x has dates, but 2026-02-30 in row 101 ",
+        ),
+    ],
+)
+def test_a_text_among_numbers_or_dates_is_named(
+    datasets_package: Path, tmp_path: Path, cells: list[Any], line: str
+) -> None:
+    rows = [(cell, f"k{i % 2}") for i, cell in enumerate(cells)]
+    table = write_table(tmp_path / "table.csv", ["x", "kind"], rows)
+    arguments = {"target": "kind", "file": str(table)}
+    assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
+
+
+def test_a_column_is_said_to_have_texts_because_of_one(
+    datasets_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("?" if i == 7 else i % 9, f"k{i % 2}") for i in range(100)]
+    table = write_table(tmp_path / "table.csv", ["x", "kind"], rows)
+    with caplog.at_level("INFO"):
+        data_module("csv_table", "CSVTableDataModule", "kind", file=str(table))
+    (line,) = [line for line in caplog.messages if line.startswith("Features: ")]
+    assert line.endswith("; columns of texts: x (numbers, but for ?)")
 
 
 # Splits by a column --------------------------------------------------------------------------------------------------

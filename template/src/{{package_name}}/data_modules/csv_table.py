@@ -141,7 +141,7 @@ class CSVTableDataModule(InMemoryDataModule):
         if self.task == "regression":
             self._set_target_statistics(train[self.targets].astype(float))
         self.parts = [self._encode(rows) for rows in parts]
-        rank_zero_info(described(self.columns, train))
+        rank_zero_info(described(self.columns, train, table))
 
     def _read_test_table(
         self, path: Path, kinds: Mapping[str, Kind], other: Path

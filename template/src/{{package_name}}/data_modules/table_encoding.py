@@ -18,6 +18,7 @@ MOST_TEXTS = 100  # of a column that have an input each
 MOST_NAMES = 20  # of columns that a line names
 DATE = r"\d{4}-\d{2}-\d{2}([T ].+)?"  # matches 2026-11-29 and 2026-11-29T18:23Z
 FIRST_DAY = pandas.Timestamp("1970-01-01", tz="UTC")
+TOLD_APART: tuple[Kind, ...] = ("number", "date")
 NOUNS = {"number": "number", "date": "date", "text": "value"}
 
 
@@ -76,6 +77,19 @@ def as_numbers(values: pandas.Series, kind: Kind) -> pandas.Series:
 def as_texts(values: pandas.Series) -> pandas.Series:
     """Return texts, of which an empty cell has the empty one."""
     return values.fillna("").astype(str)
+
+
+def exception_among(values: pandas.Series) -> tuple[Kind, Any] | None:
+    """Return what most texts of a column are, and the index of the first that is not; None if they are texts.
+
+    It is "number" for a column of numbers in which a text such as ? stands for an empty cell.
+    """
+    known = values.dropna()
+    for kind in TOLD_APART:
+        is_wrong = as_numbers(known, kind).isna()
+        if 0 < is_wrong.sum() < len(known) / 2:
+            return kind, is_wrong.idxmax()
+    return None
 
 
 def learn(rows: pandas.DataFrame, kinds: Mapping[str, Kind]) -> list[Column]:
@@ -155,16 +169,17 @@ def read_as_texts(columns: Sequence[Column]) -> dict[str, type[str]]:
     return {column.name: str for column in columns if column.kind != "number"}
 
 
-def described(columns: Sequence[Column], rows: pandas.DataFrame) -> str:
+def described(columns: Sequence[Column], rows: pandas.DataFrame, table: pandas.DataFrame) -> str:
     """Return a line about the inputs: how many there are, and which columns are more than numbers.
 
     Args:
         columns: How the columns are encoded.
         rows: The training rows.
+        table: All rows.
     """
     parts = [f"Features: {sum(column.size for column in columns)}"]
     texts = [column for column in columns if column.kind == "text"]
-    names = [column.name for column in texts]
+    names = [with_exception(column.name, table[column.name]) for column in texts]
     dates = [column.name for column in columns if column.kind == "date"]
     gaps = [f"{column.name} ({filling(column)})" for column in columns if column.has_gaps]
     cut = []
@@ -175,6 +190,15 @@ def described(columns: Sequence[Column], rows: pandas.DataFrame) -> str:
     lists = {"of texts": names, "of many texts": cut, "of dates": dates, "with gaps": gaps}
     parts += [f"columns {name}: {listed(found)}" for name, found in lists.items() if found]
     return "; ".join(parts)
+
+
+def with_exception(name: str, texts: pandas.Series) -> str:
+    """Return the name of a column of texts. If most are numbers or dates, the text that is none follows."""
+    found = exception_among(texts)
+    if found is None:
+        return name
+    kind, index = found
+    return f"{name} ({kind}s, but for {texts[index]})"
 
 
 def listed(names: Sequence[str]) -> str:

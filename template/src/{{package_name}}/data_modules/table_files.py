@@ -11,7 +11,7 @@ import pandas
 from pandas.api.types import is_numeric_dtype
 
 from ..utils.project import UserError, shown
-from .table_encoding import Kind, as_numbers, as_texts, kind_of
+from .table_encoding import Kind, as_numbers, as_texts, exception_among, kind_of
 
 HEADER_ROWS = 1  # in a file, before the first sample
 UNNAMED = "Unnamed: "  # begins the name that pandas gives to a column without one
@@ -156,7 +156,7 @@ def check_named(path: Path, column: str) -> None:
     """Raise UserError if a column has no name, because R and pandas write such a column to number the rows."""
     if column.startswith(UNNAMED):
         problem = f"a column of {shown(path)} has no name, as one that numbers the rows"
-        raise UserError(f'{problem}: pass --data.ids "{column}", or give it a name')
+        raise UserError(f"""{problem}: pass --data.ids '["{column}"]', or give it a name""")
 
 
 def check_filled(path: Path, table: pandas.DataFrame, column: str) -> None:
@@ -188,13 +188,29 @@ def check_some_values(path: Path, rows: pandas.DataFrame) -> None:
 
 
 def check_no_identifier(path: Path, table: pandas.DataFrame, column: str) -> None:
-    """Raise UserError if most texts of a column are different, because nothing can be learned from such."""
+    """Raise UserError if most texts of a column are different, because nothing can be learned from such.
+
+    If it has numbers or dates, and a few texts among them, these are named instead.
+    """
     count = int(table[column].count())
     distinct = table[column].nunique()
     if distinct > max(FEW_TEXTS, count / 2):
+        check_all_alike(path, table, column)
         problem = f"column {column} of {shown(path)} has {distinct} different texts in {count} rows"
         advice = f"pass --data.ids {column}, or name the columns to learn from with --data.features"
         raise UserError(f"{problem}, as an identifier has: {advice}")
+
+
+def check_all_alike(path: Path, table: pandas.DataFrame, column: str) -> None:
+    """Raise UserError if a column has numbers or dates, and a text among them."""
+    found = exception_among(table[column])
+    if found is None:
+        return
+    kind, index = found
+    problem = f"column {column} has {kind}s, but {table[column][index]}"
+    advice = f"make it a {kind}, or leave the cell empty"
+    row = numbers_of(table.loc[[index]])[0]
+    raise UserError(f"{shown(path)}: {problem} in row {row} (the header is row 1): {advice}")
 
 
 def numbers_of(rows: pandas.DataFrame) -> list[int]:

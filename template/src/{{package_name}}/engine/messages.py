@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from ..utils.project import UserError, shown
 from .classes import arguments_of, blame, find_class, import_problem, own_place
 from .configs import Given, after_place, described, place_of, without_value
-from .parse_errors import Mistake, read_message, readable, readable_type, with_article
+from .parse_errors import CONTAINERS, Mistake, read_message, readable, readable_type, with_article
 from .values import told
 
 # Errors that these modules raise are about values, not about code
@@ -229,6 +229,15 @@ def of_class(mistake: Mistake) -> bool:
     return any(is_class(readable_type(name)) for name in mistake.types)
 
 
+def looks_like_mapping(mistake: Mistake) -> bool:
+    """Return whether a text or a list of texts is meant, but YAML reads keys and values, as in `a: 1`."""
+    names = readable(mistake.types).split(" or ")
+    if "str" not in names or "a list" not in names:
+        return False
+    text = str(mistake.value)
+    return ": " in text and not text.startswith(CONTAINERS)
+
+
 def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -> tuple[str, str]:
     value = described(mistake.value)
     if mistake.nested and of_dictionary(mistake):
@@ -244,6 +253,8 @@ def wrong_type(match: re.Match[str], mistake: Mistake, options: Sequence[str]) -
         return mistake.key, f"is {value}, where {mistake.element} must be {types}"
     types = readable(mistake.types or [match["type"]])
     problem = f"is {value}, but must be {types}"
+    if looks_like_mapping(mistake):
+        problem += f""": write it as '["{value}"]'"""
     if of_class(mistake) and isinstance(mistake.value, str):
         problem += nearest(mistake.value, short_names())
     return mistake.key, problem
