@@ -192,6 +192,17 @@ def test_a_text_that_yaml_takes_for_a_key_is_shown_in_brackets(driver: Driver) -
     assert mend == """'["Unnamed: 0"]'"""
 
 
+def test_an_argument_that_follows_the_data_is_refused_with_their_option(
+    driver: Driver, driven_project: Path
+) -> None:
+    rows = "\n".join(f"{i},{i * i + 1}" for i in range(60))
+    (driven_project / "data" / "table.csv").write_text(f"x,y\n{rows}\n")
+    configs = ("-c", "configs/data/csv_table.yaml", "-c", "configs/model/regression.yaml")
+    options = ("--data.target=y", "--data.task=regression", "--model.log_target=true")
+    line = driver.refuse("fit", *configs, *options)
+    assert line == "model.log_target is true, but the data say false: set --data.log_target instead"
+
+
 def test_an_option_for_the_last_of_several_entries_of_a_config_is_refused(
     driver: Driver, driven_project: Path
 ) -> None:

@@ -236,7 +236,7 @@ class RunCLI(LightningCLI):
         """Return an argument that the data module provides to the model."""
         value = checked_value(key, value)
         self.from_data[key] = value
-        check_data_link(key, value, self.typed)
+        check_data_link(key, value, self.config[self.subcommand], self.typed)
         return value
 
     # 2. Arguments

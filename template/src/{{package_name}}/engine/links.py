@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ..utils.project import UserError
 from .classes import arguments_of, find_class
 from .configs import Given, described, place_of
+from .new_data import arguments_of_data
 from .pretrained import arguments_of_network
 from .values import told
 
@@ -53,9 +54,19 @@ def check_checkpoint_links(config: Any, values: Sequence[Given]) -> None:
         check_linked(key, value, advice, values)
 
 
-def check_data_link(name: str, value: Any, values: Sequence[Given]) -> None:
-    """Raise UserError if an argument was given another value than the data module provides."""
-    advice = f"the data say {described(value)}: leave it out"
+def check_data_link(name: str, value: Any, config: Any, values: Sequence[Given]) -> None:
+    """Raise UserError if an argument was given another value than the data module provides.
+
+    Args:
+        name: The argument.
+        value: What the data module provides.
+        config: The configuration of a sub-command.
+        values: The values from configs and options.
+    """
+    mend = "leave it out"
+    if name in arguments_of_data(config):
+        mend = f"set --data.{name} instead"
+    advice = f"the data say {described(value)}: {mend}"
     check_linked(f"model.{name}", value, advice, values)
 
 
@@ -84,8 +95,7 @@ def pass_network_to_data(config: Any, values: Sequence[Given]) -> None:
         UserError: The data module was given another tokenizer.
     """
     name = arguments_of_network(config.get("model")).get("name")
-    data = config.get("data")
-    arguments = (data and data.get("init_args")) or {}
+    arguments = arguments_of_data(config)
     if not isinstance(name, str) or "tokenizer" not in arguments:
         return
     advice = f"it follows model.net.name, {described(name)}: leave it out"
