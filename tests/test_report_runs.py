@@ -68,6 +68,36 @@ def test_rows_of_a_table_have_no_pictures(report_project: Path) -> None:
     assert rows(report(report_project, "table") / "most_wrong.csv")
 
 
+UNLABELLED = """
+from .digits import DigitsDataModule
+
+
+class Unlabelled(DigitsDataModule):
+    def load(self, train):
+        data = super().load(train)
+        if not train:
+            data.tensors[1][:100] = -100
+        return data
+"""
+
+
+def test_samples_that_the_loss_ignores_are_not_in_the_report(report_project: Path) -> None:
+    module = report_project / "src" / "my_project" / "data_modules" / "unlabelled.py"
+    module.write_text(UNLABELLED)
+    fit(
+        report_project,
+        *DIGITS,
+        "--data=my_project.data_modules.unlabelled.Unlabelled",
+        "--name=unlabelled",
+        "--trainer.logger=false",
+    )
+    directory = report(report_project, "unlabelled")
+    assert sum(map(sum, counts(directory))) == 360 - 100
+    classes = rows(directory / "classes.csv")
+    assert sum(int(row["samples"]) for row in classes) == 360 - 100
+    assert all(int(row["id"]) >= 100 for row in rows(directory / "most_wrong.csv"))
+
+
 def test_where_nothing_is_wrong_the_pictures_of_before_are_gone(report_project: Path) -> None:
     fit(report_project, *DIGITS, "--name=perfect", "--trainer.logger=false")
     assert (report(report_project, "perfect") / "most_wrong.png").exists()
