@@ -55,6 +55,7 @@ ALIKE = (  # pages in both languages
     "export",
     "performance",
     "updating",
+    "migrating",
     "why",
     "glossary",
     "design",
@@ -346,6 +347,8 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
     for page in pages():
         html = (tmp_path / f"{page}.html").read_text()
         assert f'lang="{"zh-CN" if page.startswith("zh/") else "en"}"' in html
+        prose = re.sub(r"<(pre|code)\b.*?</\1>", "", html, flags=re.DOTALL)
+        assert "**" not in prose, f"{page}: bold Chinese ends before its punctuation, not after it"
         links = Links()
         links.feed(html)
         assert links.loaded and not [link for link in links.loaded if "//" in link], page
