@@ -266,3 +266,12 @@ def test_text_is_utf_8_with_its_own_line_ends_on_every_system() -> None:
                 if keyword == "encoding" or not is_test:
                     lacking.append(f"{path}:{call.lineno} lacks {keyword}")
     assert lacking == []
+
+
+def test_each_promise_names_a_test_that_is_there() -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/test_\w+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 30
+    for path, function in named:
+        code = (ROOT / path).read_text(encoding="utf-8")
+        assert f"def {function or 'test_'}" in code, f"{path} has no {function}"
