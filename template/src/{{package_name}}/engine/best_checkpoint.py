@@ -111,7 +111,8 @@ def is_trained_epoch(trainer: Trainer) -> bool:
     With several processes it returns False: they save together, and another process may not have failed.
     """
     epochs = trainer.fit_loop.epoch_progress.current
-    return trainer.world_size == 1 and epochs.processed > epochs.completed
+    processed: int = epochs.processed  # type: ignore[attr-defined]  # not declared
+    return trainer.world_size == 1 and processed > epochs.completed
 
 
 def is_last_epoch(trainer: Trainer) -> bool:
