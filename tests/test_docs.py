@@ -56,6 +56,7 @@ ALIKE = (  # pages in both languages
     "performance",
     "updating",
     "migrating",
+    "migrating_hydra",
     "why",
     "glossary",
     "design",
