@@ -12,7 +12,7 @@ SWANLAB := swanlab==0.10.3 nvidia-ml-py==13.615.71 orjson==3.13.0 prettytable==3
 
 CONFIGS := -c configs/data/digits.yaml -c configs/model/simplenet.yaml
 
-.PHONY: quick demo test test-all lint bench docs pictures release
+.PHONY: quick demo test test-all lint bench mutations docs pictures release
 
 # A project in `build/quick`, its own tests, and one training: what to run while you work
 quick: .venv/installed
@@ -45,6 +45,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py $(FIGURES)
+
+# Some thirty mistakes, one at a time, and the tests that notice each: an hour, or BREAKS="resume" for some of them
+mutations: .venv/installed
+	$(BIN)/python benchmarks/mutations.py $(BREAKS)
 
 docs: .venv/installed
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site

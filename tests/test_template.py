@@ -14,6 +14,7 @@ import pytest
 import yaml
 from helpers.template import ROOT, git
 from jinja2 import Environment, meta, nodes
+from mutations import BREAKS
 
 KEYS = {"type", "help", "default", "choices", "multiselect", "validator", "ask", "when"}
 KEYS |= {"placeholder", "qmark", "secret"}
@@ -275,3 +276,9 @@ def test_each_promise_names_a_test_that_is_there() -> None:
     for path, function in named:
         code = (ROOT / path).read_text(encoding="utf-8")
         assert f"def {function or 'test_'}" in code, f"{path} has no {function}"
+
+
+def test_each_break_of_make_mutations_is_of_code_that_is_there() -> None:
+    for one in BREAKS:
+        code = (ROOT / one.file).read_text(encoding="utf-8")
+        assert code.count(one.old) == 1, f"{one.file}: {one.old}"
