@@ -504,6 +504,84 @@ def pictures() -> list[Figure]:  # noqa: PLR0915
     return figures
 
 
+def small_pictures(folder: Path, count: int) -> None:
+    """Write JPEG files of 64 pixels by 64, a fiftieth of them for testing. Links repeat 500 of them."""
+    generator, first = np.random.default_rng(0), list[Path]()
+    for i in range(count):
+        part = "test" if i % 50 == 0 else "train"
+        path = folder / part / f"class{i // 50 % 10}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if i >= 500:
+            path.hardlink_to(first[i % 500])
+            continue
+        digit = Image.fromarray(generator.integers(256, size=(8, 8), dtype=np.uint8))
+        digit.resize((64, 64)).save(path, quality=90)
+        first.append(path)
+
+
+SMALL = OUT / "packed"  # a project with small pictures
+OF_PACKED = {
+    "JPEG": "my_project.data_modules.image_folder.ImageFolderDataModule",
+    "packed": "my_project.data_modules.packed.PackedDataModule",
+    "in memory": "held.HeldDataModule",
+}
+
+
+def of_small(*command: str | Path) -> float:
+    """Run a command in the project with small pictures, and return how long it took."""
+    path = f"{SMALL / 'src'}{os.pathsep}{HERE}"
+    return run(PYTHON, *command, cwd=SMALL, PYTHONPATH=path, CLOCK=str(OUT / "steps.json"))[0]
+
+
+def options_of_small(kind: str, count: int) -> list[str]:
+    """Return the arguments of a data module for so many thousand small pictures."""
+    if kind == "JPEG":
+        return [f"folder=pictures{count}", "image_size=64", "grey=true"]
+    return [f"folder=packed{count}"]
+
+
+def train_on_small(count: int) -> Figure:
+    """Return the speed of a training on packed pictures against one on the same pictures in memory."""
+    of_small(HERE / "alternate.py", OUT / "steps.json", f"packed{count}")
+    speeds = json.loads((OUT / "steps.json").read_text())
+    name = f"training on {count} thousand packed pictures against in memory"
+    return Figure(name, "samples/s", speeds["packed"], speeds["in memory"], ">= 0.9")
+
+
+def reading_figures(count: int, workers: int) -> list[Figure]:
+    """Return speed, memory and start of an epoch without a network, packed against the others."""
+    got = {}
+    for kind, module in OF_PACKED.items():
+        options = options_of_small(kind, count)
+        of_small(HERE / "reading.py", OUT / "steps.json", str(workers), module, *options)
+        got[kind] = json.loads((OUT / "steps.json").read_text())
+    figures = []
+    for what, unit in (("reading", "samples/s"), ("memory", "MiB"), ("start of an epoch", "s")):
+        for other in ("in memory", "JPEG"):
+            name = f"{what}, {count} thousand packed pictures, {workers} workers, against {other}"
+            figures.append(Figure(name, unit, [got["packed"][what]], [got[other][what]]))
+    return figures
+
+
+def packed() -> list[Figure]:
+    """Small pictures as JPEG files, packed and in memory: speed, memory and start of an epoch; and packing them."""
+    render(SMALL, datasets=["image_folder"], tooling=["pack"])
+    figures = []
+    for count in (50, 500):
+        small_pictures(SMALL / f"pictures{count}", 1000 * count)
+        jpeg = [f"--data.{option}" for option in options_of_small("JPEG", count)]
+        config = ("-c", "configs/data/image_folder.yaml", "--data.num_workers=2")
+        seconds = of_small("-m", "my_project.pack", *config, *jpeg, f"--to=packed{count}")
+        rate = [1000 * count / seconds]
+        figures.append(Figure(f"packing {count} thousand pictures", "pictures/s", rate, None))
+    for count in (50, 500):
+        figures.append(train_on_small(count))
+        for workers in (0, 2):
+            figures += reading_figures(count, workers)
+    shutil.rmtree(SMALL)
+    return figures
+
+
 def rendering() -> list[Figure]:
     """Seconds of `copier copy` against the same questions without a template, and of an update between two releases."""
     sys.path.insert(0, str(ROOT / "docs"))
@@ -597,7 +675,19 @@ def suite() -> list[Figure]:
     ]
 
 
-FIGURES = (throughput, gains, gpu, time_to_99, start_up, rendering, suite, memory, growth, pictures)
+FIGURES = (
+    throughput,
+    gains,
+    gpu,
+    time_to_99,
+    start_up,
+    rendering,
+    suite,
+    memory,
+    growth,
+    pictures,
+    packed,
+)
 
 
 def machine() -> dict[str, str | int]:

@@ -96,6 +96,11 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
     },
     "searches": {**TOOLS, "tooling": ["optuna", "repeat"]},
     "distributed": {**TOOLS, "tooling": ["distributed"]},
+    "packing": {
+        "datasets": ["digits", "image_folder"],
+        "models": ["simplenet"],
+        "tooling": ["pack"],
+    },
     "editor": {**TOOLS, "tooling": ["schema"]},
     "gan": {"datasets": ["digits"]},
     "recipes": {"datasets": ["digits"]},

@@ -45,6 +45,12 @@ FILES = {
         "configs/trainer/fsdp.yaml",
         "src/my_project/distributed.py",
     },
+    "pack": {
+        "configs/data/packed.yaml",
+        *TOOLS,
+        *package("data_modules/augment.py", "data_modules/packed.py", "data_modules/pictures.py"),
+        *package("pack.py", "tools/data_options.py", "tools/pack/"),
+    },
     "slurm": {"scripts/train.sbatch"},
     "runs": RUNS,
     "repeat": RUNS | package("repeat.py", "tools/repeat.py", "tools/fit_process.py"),

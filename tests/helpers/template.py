@@ -41,7 +41,7 @@ def files(project: Path) -> set[str]:
 
 # Folders with one owner, which come whole or not at all, such as src/my_project/engine/git.py
 WHOLE_FOLDER = re.compile(
-    r"^(src/.+/(engine|tools/report|tools/runs|tools/search|tools/schema))/.*"
+    r"^(src/.+/(engine|tools/report|tools/runs|tools/search|tools/schema|tools/pack))/.*"
 )
 
 

@@ -107,10 +107,10 @@ class PictureDataModule(InMemoryDataModule):
         self.augmentation = augmentation
 
     @abstractmethod
-    def part(self, name: str) -> Pictures:
+    def part(self, name: str) -> ImageTensors:
         """Return the set `train`, `val` (if there is one) or `test`."""
 
-    def load(self, train: bool) -> Pictures:
+    def load(self, train: bool) -> ImageTensors:
         """Return the training set, or the test set."""
         return self.part("train" if train else "test")
 

@@ -49,7 +49,7 @@ from .links import (
 )
 from .local_settings import with_local_settings
 from .loggers import disable_loggers, place_loggers, run_name
-from .messages import construction_message, explain_parse_error, user_message, with_place
+from .messages import construction_message, explain_parse_error, own_error, user_message, with_place
 from .monitor import check_directions, check_file_names
 from .new_data import new_data_of, pass_run_to_data
 from .new_run import announce_new_run
@@ -379,12 +379,8 @@ class RunCLI(LightningCLI):
             raise self.cause_of(error) from None
 
     def cause_of(self, error: Exception) -> Exception:
-        """Return the class's own error, without jsonargparse's list of types that did not match."""
-        cause = error
-        while type(cause) is ValueError and isinstance(cause.__cause__, Exception):
-            cause = cause.__cause__
-        if isinstance(cause.__cause__, ImportError):
-            cause = cause.__cause__
+        """Return the class's own error, as a UserError if the user can mend it."""
+        cause = own_error(error)
         missing = missing_from_data(self.config[self.subcommand], self.from_data)
         if isinstance(cause, UserError) and missing and "is missing" in str(cause):
             return UserError(missing)

@@ -502,6 +502,16 @@ def on_one_path(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
+def own_error(error: Exception) -> Exception:
+    """Return a class's own error, without jsonargparse's list of types that did not match."""
+    cause = error
+    while type(cause) is ValueError and isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if isinstance(cause.__cause__, ImportError):
+        cause = cause.__cause__
+    return cause
+
+
 def user_message(error: Exception) -> str | None:
     """Return a one-line message for an error that the user can fix; None if a traceback is needed."""
     text = " ".join(str(error).split())
