@@ -102,6 +102,7 @@ PAGES: dict[str, dict[str, Any]] = {  # with the answers of the project that the
         "tooling": ["pack"],
     },
     "editor": {**TOOLS, "tooling": ["schema"]},
+    "streaming": {"datasets": ["digits", "huggingface"], "models": ["simplenet"]},
     "gan": {"datasets": ["digits"]},
     "recipes": {"datasets": ["digits"]},
     "export": {**TOOLS, "datasets": ["digits", "csv_table"], "tooling": ["export"]},

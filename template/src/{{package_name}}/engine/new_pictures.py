@@ -1,6 +1,6 @@
 """New pictures to predict, without labels. Read it if one is missing in predictions.csv, or is said to be damaged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class NewPictures(Dataset[tuple[Tensor, ...]]):
 
     Args:
         file: Returns the file, or its content, at a position. The workers get a copy of it, so it must be picklable.
-        columns: What predictions.csv says of the pictures, by the name of the column, a list with a value for each.
+        columns: What predictions.csv says of the pictures, by the name of the column, with a value for each.
         read: Returns a file as an image, uint8 of shape (C, H, W). It must be picklable, too.
         shape: That shape.
         strict: Whether to raise PictureError for a picture that cannot be read.
@@ -55,7 +55,7 @@ class NewPictures(Dataset[tuple[Tensor, ...]]):
     def __init__(
         self,
         file: Callable[[int], File],
-        columns: dict[str, list[Any]],
+        columns: Mapping[str, Sequence[Any]],
         read: Callable[[File, tuple[int, ...]], Tensor],
         shape: tuple[int, ...],
         strict: bool,

@@ -398,6 +398,8 @@ def data_order(trainer: Trainer) -> dict[str, Any]:
     batch_size = getattr(trainer.train_dataloader, "batch_size", None)
     if isinstance(batch_size, int):
         order["data.batch_size (of all processes together)"] = batch_size * trainer.world_size
+    sampler = getattr(trainer.train_dataloader, "sampler", None)
+    order |= getattr(sampler, "decides_order", {})
     if "PL_GLOBAL_SEED" in os.environ:
         order["seed_everything"] = int(os.environ["PL_GLOBAL_SEED"])
     return order
