@@ -45,7 +45,7 @@ def main(out: str, folder: str) -> None:
             for images, labels in itertools.islice(source, STEPS):
                 loss = F.cross_entropy(network(images), labels)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # not typed
                 optimizer.step()
                 count += len(labels)
             speeds[name].append(count / (time.perf_counter() - start))

@@ -95,6 +95,27 @@ def test_of_a_checkpoint_cut_short_the_best_takes_the_place(noisy_project: Path)
     assert load(directory)["epoch"] == 1
 
 
+def test_a_checkpoint_cut_short_anywhere_is_called_damaged(noisy_project: Path) -> None:
+    directory = fit(noisy_project, "--name=cut", "--trainer.max_epochs=1")
+    code = f"""
+        from pathlib import Path
+        from my_project.engine.checkpoints import load_file
+        from my_project.utils.project import UserError
+
+        whole = Path({str(directory / "checkpoints" / "last.ckpt")!r}).read_bytes()
+        cut = Path("cut.ckpt")
+        for length in range(0, len(whole), len(whole) // 200):
+            cut.write_bytes(whole[:length])
+            try:
+                load_file(cut, weights_only=True)
+            except UserError as error:
+                assert "cut.ckpt is damaged" in str(error), error
+            else:
+                raise AssertionError(length)
+    """
+    succeed(noisy_project, "-c", textwrap.dedent(code), PYTHONPATH="src")
+
+
 def test_what_was_best_stays_where_the_project_is_moved(
     noisy_project: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,10 @@ def test_an_option_of_another_kind_is_refused_with_its_key(driver: Driver, block
         ),
         ("trainer: {}\n---\ntrainer: {}\n", ", line 2 is not YAML"),
         ("trainer:\n\tdevices: 1\n", ", line 2 is not YAML"),
+        (
+            "trainer:\n<<<<<<< before updating\n  devices: 1\n=======\n  devices: 2\n>>>>>>> after updating\n",
+            ", line 2: here begins a conflict of an update or a merge. Keep one of its two sides",
+        ),
         ("trainer: {devices: [\n", ", line 2 is not YAML"),
         ("1: 2\n", ", line 1: 1 is no key"),
         ("trainer: !!python/name:os.system\n", ", line 1 is not YAML of plain values"),

@@ -330,6 +330,7 @@ def test_macro_f1_is_that_of_torchmetrics_and_decides_which_checkpoint_is_best(r
 import torch
 from torchmetrics.classification import MulticlassF1Score
 from my_project.utils.macro_f1 import MacroF1
+from my_project.utils.project import UserError
 
 torch.manual_seed(0)
 for shape in ((50,), (5, 4, 6)):
@@ -342,6 +343,12 @@ for shape in ((50,), (5, 4, 6)):
         mine.update(logits, labels)
         theirs.update(logits, labels)
     torch.testing.assert_close(mine.compute(), theirs.compute())
+try:
+    MacroF1(3).update(torch.rand(5, 4), torch.zeros(5))
+except UserError as error:
+    assert str(error).startswith("the network has 4 outputs, but there are 3 classes")
+else:
+    raise AssertionError("4 outputs are taken")
 """
     succeed(rare, "-c", code, cwd=rare / "src")
     options = (*SIMPLENET, source("Rare"), "--trainer.max_epochs=3", "--checkpoint.monitor=val/f1")

@@ -17,7 +17,7 @@ import pyte
 import pytest
 import yaml
 from copier import run_copy
-from helpers.template import QUESTIONS, ROOT, Render, choices_of
+from helpers.template import QUESTIONS, ROOT, Render, choices_of, fits
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader
@@ -328,6 +328,25 @@ def test_a_terminal_shows_every_question_whole(
     assert (answers["project_name"], answers["package_name"]) == ("Bars", "bars")
     assert sorted(answers["tooling"]) == ["agents", *(["profile"] if setup == "customise" else [])]
     assert not answers.keys() & {*LISTS, "chinese"}
+
+
+@pytest.mark.parametrize("dataset", choices_of("datasets"))
+def test_the_suggested_model_fits_the_datasets(render: Render, dataset: str) -> None:
+    project = render(datasets=[dataset])
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert [model for model in answers["models"] if fits(dataset, model)]
+
+
+def test_the_last_message_names_a_folder_with_a_blank_in_quotes() -> None:
+    jinja = Environment(loader=FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
+    message = jinja.from_string(SETTINGS["_message_after_copy"]).render(
+        project_name="nets",
+        datasets=["digits"],
+        models=["simplenet"],
+        chinese=False,
+        _copier_conf=SimpleNamespace(dst_path=Path("deep nets"), os="linux"),
+    )
+    assert '\n  cd "deep nets"\n' in message
 
 
 @pytest.mark.parametrize(("system", "lines"), [("linux", 2), ("macos", 2), ("windows", 1)])

@@ -151,9 +151,12 @@ def test_a_row_group_is_read_once_and_is_not_kept(
     reader = import_module("my_project.utils.parquet_rows")
     read = reader.read_piece
     reads = []
-    monkeypatch.setattr(
-        reader, "read_piece", lambda piece, columns: reads.append(piece) or read(piece, columns)
-    )
+
+    def noted(piece: Any, columns: Any) -> Any:
+        reads.append(piece)
+        return read(piece, columns)
+
+    monkeypatch.setattr(reader, "read_piece", noted)
     data = stream(shards, shuffle_buffer=160)
     kept = []
     for _ in data.train_dataloader():
@@ -303,7 +306,8 @@ def test_an_option_that_is_not_for_a_stream_is_refused_in_one_line(
     assert "Unrecognized instruction format" in line(train_split="train[:5")
     assert line(num_workers=3).startswith("data.num_workers is 3, but must be one of 0, 1, 2, 4, 8")
     for name, value in (("val_size", 5), ("split_seed", 1), ("fold", "1/2"), ("on_device", True)):
-        said = line(num_workers=0, **{name: value})
+        options: dict[str, Any] = {"num_workers": 0, name: value}
+        said = line(**options)
         assert said.startswith(f"data.{name} is {value}, but streamed")
     assert line(classes=["a"]).endswith("has its own: leave it out")
     assert line(label_column="lable").endswith("did you mean label?")

@@ -239,6 +239,7 @@ def test_targets_of_a_regression_stay_as_they_are(datasets_package: Path, table:
         ("", {"test_size": 200}, r"^test_size is 200, which is 200 of 200 rows"),
         ("", {"val_size": 0.001}, r"^val_size is 0\.001, which is 0 of 160 rows"),
         ("", {"test_file": "nowhere.csv"}, r"^there is no nowhere\.csv"),
+        ("", {"target": "price"}, r"has no column price: there are number, truth, text, "),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said_in_one_line(
@@ -248,6 +249,32 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(
     table.write_text(text.replace("5,False,a,7,50,-5,c1", change) if change else text)
     arguments = {"target": "kind", "file": str(table), "features": COLUMNS[:4], **arguments}
     assert re.search(line, refused("csv_table", "CSVTableDataModule", **arguments))
+
+
+@pytest.mark.parametrize(
+    ("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")]
+)
+def test_another_separator_is_named(
+    datasets_package: Path, table: Path, separator: str, name: str
+) -> None:
+    table.write_text(table.read_text().replace(",", separator))
+    line = refused("csv_table", "CSVTableDataModule", "kind", file=str(table))
+    assert f"are separated by {name}: save the table with commas" in line
+
+
+def test_a_wrong_cell_among_truths_leaves_the_other_rows_as_they_are(
+    datasets_package: Path, tmp_path: Path
+) -> None:
+    rows = [(i, i % 3 == 0, f"k{i % 2}") for i in range(60)]
+    table = write_table(tmp_path / "table.csv", ["x", "heated", "kind"], rows)
+    data = data_module("csv_table", "CSVTableDataModule", "kind", file=str(table))
+    new = tmp_path / "new.csv"
+    new.write_text("x,heated\n1,true\n2,maybe\n3,FALSE\n4,\n5,1\n")
+    samples = data.new_samples(str(new))
+    problem = "column heated has no number"
+    assert samples.columns["problem"] == ["", problem, "", problem, ""]
+    heated = [inputs[1].item() for inputs in samples.tensors[0][[0, 2, 4]]]
+    assert heated[0] == heated[2] > 0 > heated[1]
 
 
 def test_a_test_table_that_does_not_fit_is_refused(

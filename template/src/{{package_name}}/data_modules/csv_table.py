@@ -218,7 +218,7 @@ class CSVTableDataModule(InMemoryDataModule):
     def new_samples(self, path: str) -> ImageTensors:
         """Return the rows of a table to predict, with their labels if it has the target's column."""
         texts = [*read_as_texts(self.columns), *self.ids, *text_targets(self.targets, self.labels)]
-        table = read_table(Path(path), texts)
+        table = read_table(Path(path), texts, "--data.predict")
         if table.empty:
             raise UserError(f"{shown(path)} has no rows")
         for column in self.columns:

@@ -19,6 +19,8 @@ MOST_NAMES = 20  # of columns that a line names
 DATE = r"\d{4}-\d{2}-\d{2}([T ].+)?"  # matches 2026-11-29 and 2026-11-29T18:23Z
 FIRST_DAY = pandas.Timestamp("1970-01-01", tz="UTC")
 TOLD_APART: tuple[Kind, ...] = ("number", "date")
+# What pandas reads as true and false
+TRUTH = {"true": 1, "True": 1, "TRUE": 1, "false": 0, "False": 0, "FALSE": 0}
 NOUNS = {"number": "number", "date": "date", "text": "value"}
 
 
@@ -71,6 +73,9 @@ def as_numbers(values: pandas.Series, kind: Kind) -> pandas.Series:
     if kind == "date":
         times = pandas.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
         return (times - FIRST_DAY) / pandas.Timedelta(days=1)
+    if not is_numeric_dtype(values):
+        # pandas reads them as such only where a column has nothing else
+        values = values.map(lambda value: TRUTH.get(value, value))
     return pandas.to_numeric(values, errors="coerce").astype(float).replace([inf, -inf], nan)
 
 

@@ -11,30 +11,42 @@ import pandas
 from pandas.api.types import is_numeric_dtype
 
 from ..utils.project import UserError, shown
-from .table_encoding import Kind, as_numbers, as_texts, exception_among, kind_of
+from .table_encoding import Kind, as_numbers, as_texts, exception_among, kind_of, listed
 
 HEADER_ROWS = 1  # in a file, before the first sample
 UNNAMED = "Unnamed: "  # begins the name that pandas gives to a column without one
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 FEW_TEXTS = 10  # of a column that may all be different
 # Columns that predictions.csv has anyway, such as id, label_name and p0
 TAKEN = re.compile(r"id|loader|row|problem|label\w*|class\w*|prediction\d*|p\d*")
 
 
-def read_table(path: Path, texts: Iterable[str]) -> pandas.DataFrame:
+def read_table(path: Path, texts: Iterable[str], option: str = "--data.file") -> pandas.DataFrame:
     """Return the content of a file. Raise UserError if it is no table.
 
     Args:
         path: The file.
         texts: Columns that are read as texts, even if they look like numbers.
+        option: The option that names the file.
     """
     types = dict.fromkeys(texts, str)
     try:
-        return pandas.read_csv(path, dtype=types, index_col=False, low_memory=False)
+        table = pandas.read_csv(path, dtype=types, index_col=False, low_memory=False)
     except FileNotFoundError:
-        advice = "put a table with a header there, or pass --data.file"
+        advice = f"put a table with a header there, or name another file with {option}"
         raise UserError(f"there is no {shown(path)}: {advice}") from None
     except ValueError as error:
         raise UserError(f"{shown(path)} is no CSV table: {error}") from error
+    check_separator(path, list(table))
+    return table
+
+
+def check_separator(path: Path, columns: Sequence[str]) -> None:
+    """Raise UserError if a table has one column, in whose name another separator stands."""
+    for separator, name in SEPARATORS.items():
+        if len(columns) == 1 and separator in columns[0]:
+            problem = f"the columns of {shown(path)} are separated by {name}"
+            raise UserError(f"{problem}: save the table with commas")
 
 
 def feature_kinds(
@@ -148,8 +160,11 @@ def text_targets(targets: Sequence[str], classes: pandas.Index | None) -> list[s
 def check_exists(path: Path, table: pandas.DataFrame, column: str) -> None:
     """Raise UserError if a table lacks a column."""
     if column not in table:
-        nearest = get_close_matches(column, table.columns, 1, cutoff=0)[0]
-        raise UserError(f"{shown(path)} has no column {column}: did you mean {nearest}?")
+        problem = f"{shown(path)} has no column {column}"
+        close = get_close_matches(column, table.columns, 1)
+        if close:
+            raise UserError(f"{problem}: did you mean {close[0]}?")
+        raise UserError(f"{problem}: there are {listed(list(table))}")
 
 
 def check_named(path: Path, column: str) -> None:

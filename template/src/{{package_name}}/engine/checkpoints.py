@@ -3,6 +3,7 @@
 Read it if a checkpoint is refused as damaged, or as the checkpoint of another model.
 """
 
+import errno
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -36,7 +37,7 @@ def find_checkpoint(run: Path, which: str, weights_only: bool = True) -> Path | 
     path = run / "checkpoints" / f"{which}.ckpt"
     if which == "last" and path.exists():
         try:
-            torch.load(path, map_location="meta", weights_only=weights_only, mmap=True)
+            load_mapped(path, "meta", weights_only)
         except DAMAGED_FILE_ERRORS:
             if foreign_types(path):  # the file is complete: check_checkpoint explains more
                 return path
@@ -127,7 +128,7 @@ def load_file(path: str | Path, weights_only: bool) -> Any:
         UserError: The file is missing, is damaged, or holds more than weights and plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=True)
+        return load_mapped(path, "cpu", weights_only)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {shown(path)}") from None
     except DAMAGED_FILE_ERRORS as error:
@@ -138,6 +139,20 @@ def load_file(path: str | Path, weights_only: bool) -> Any:
                 "If you trust whoever wrote it, pass --weights_only false"
             ) from error
         raise UserError(not_a_checkpoint(path)) from error
+
+
+def load_mapped(path: str | Path, device: str, weights_only: bool) -> Any:
+    """Return what `torch.load` reads, with tensors that stay on disk.
+
+    Raises:
+        EOFError: The file is cut short. For some lengths, PyTorch raises an OSError of an invalid argument instead.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=weights_only, mmap=True)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise EOFError(f"{path} is cut short") from error
 
 
 def not_a_checkpoint(path: str | Path) -> str:

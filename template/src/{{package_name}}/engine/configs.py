@@ -17,6 +17,7 @@ from ..utils.project import UserError, shown
 MAPPINGS = ("trainer", "checkpoint")  # blocks of keys and values
 CLASSES = ("model", "data")  # blocks that name a class
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key <<
+CONFLICT = "<<<<<<< "  # begins the first side of a conflict
 TEXT_TAG = "tag:yaml.org,2002:str"
 OPTION_ALONE = re.compile(r"-c|--[\w.+]+")  # such as --name, but not --name=exp1
 ALLOWED_AT_FIRST = ("-h", "--help", "--print_")  # options before the sub-command
@@ -161,10 +162,19 @@ def _root(path: str | Path) -> yaml.Node | None:
             f"{shown(path)} is no text in UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except yaml.MarkedYAMLError as error:
+        check_no_conflict(text, shown(path))
         raise UserError(f"{shown(path)}{_yaml_problem(error)}") from error
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{shown(path)} is not YAML: {problem}") from error
+
+
+def check_no_conflict(text: str, place: str) -> None:
+    """Raise UserError if git or an update has left both sides of a conflict in a file."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(CONFLICT):
+            problem = f"{place}, line {number}: here begins a conflict of an update or a merge"
+            raise UserError(f"{problem}. Keep one of its two sides, and remove the three marks")
 
 
 def _yaml_problem(error: yaml.MarkedYAMLError) -> str:

@@ -138,8 +138,12 @@ def missing_from_data(config: Any, found: dict[str, Any]) -> str | None:
         if name not in found:
             gives = " and ".join(found) or "nothing of the kind"
             problem = f"{short_name(model)} needs {name}, but {short_name(data)} gives {gives}"
-            advice = "pass -c configs/model/<name>.yaml for such data"
-            return f"{problem}: {advice}, or give the data module {name}"
+            advice = (
+                f"pass -c configs/model/<name>.yaml for such data, or give the data module {name}"
+            )
+            if name == "num_outputs" and "task" in arguments_of_data(config):
+                advice = "pass --data.task regression, or the config of a model for classes"
+            return f"{problem}: {advice}"
     return None
 
 

@@ -95,7 +95,11 @@ class RegressionModule(LightningModule):
         return predictions.exp() if self.log_target else predictions
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs)."""
+        """Return the loss, a scalar, of predictions and targets, both of shape (N, num_outputs).
+
+        Both are in the units of the targets. A loss of your own should divide by `target_std` too, and take the
+        logarithms first with `log_target`. Otherwise the learning rate suits one unit alone.
+        """
         if self.log_target:
             predictions = predictions.log()
             targets = targets.log()

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from .project import UserError
+
 
 class MacroF1(Metric):
     """The mean of the classes' F1. A class that is neither predicted nor among the labels does not count.
@@ -29,7 +31,14 @@ class MacroF1(Metric):
         """Count a batch: logits of shape (N, num_classes, ...), and labels of shape (N, ...).
 
         Samples with the label -100, which the loss ignores, are not counted.
+
+        Raises:
+            UserError: The network has another number of outputs than there are classes.
         """
+        outputs, num_classes = logits.shape[1], len(self.right)
+        if outputs != num_classes:
+            problem = f"the network has {outputs} outputs, but there are {num_classes} classes"
+            raise UserError(f"{problem}: it gets their number as num_classes")
         classes = logits.argmax(dim=1).flatten()
         labels = labels.flatten().long()
         counts = (labels >= 0).long()  # 1 for each sample that counts
