@@ -4,6 +4,9 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from shutil import get_terminal_size
+
+from rich.cells import cell_len
 
 from ...utils.project import shown
 from ..run_files import Run
@@ -14,6 +17,9 @@ from .tables import cell, show
 SHOWN = 100  # rows on a terminal
 FIRST = ("name", "id", "status", "start", "duration", "epochs", "steps")  # columns
 LAST = "commit"
+# Columns that a narrow terminal does without; the first one goes first
+LESS_IMPORTANT = ("commit", "start", "steps", "duration", "epochs")
+SPACE = 2  # between columns
 
 
 def list_runs(options: Namespace) -> None:
@@ -38,9 +44,35 @@ def list_runs(options: Namespace) -> None:
     if any(run.parent for run in listed):
         columns.append("parent")
     columns.append(LAST)
+    if sys.stdout.isatty():
+        columns = fitting_columns(columns, listed, get_terminal_size().columns)
     show(columns, [cells(run, columns) for run in listed], fold=False)
     if len(listed) < len(runs):
         print(f"These are the first {SHOWN}, and there are more: --limit says how many to list")
+
+
+def fitting_columns(columns: Sequence[str], runs: Sequence[Run], width: int) -> list[str]:
+    """Return the columns for a terminal: without the less important ones, as far as the others then fit.
+
+    Args:
+        columns: All columns.
+        runs: The runs that are listed.
+        width: The width of the terminal, in characters.
+    """
+    kept = list(columns)
+    for column in LESS_IMPORTANT:
+        if width_of(kept, runs) <= width:
+            break
+        if column in kept:
+            kept.remove(column)
+    return kept
+
+
+def width_of(columns: Sequence[str], runs: Sequence[Run]) -> int:
+    """Return the width of the table, in characters."""
+    rows = [columns, *(cells(run, columns) for run in runs)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return sum(widths) + SPACE * (len(columns) - 1)
 
 
 def cells(run: Run, columns: Sequence[str]) -> list[str]:
