@@ -223,6 +223,20 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(noisy_project: Path
     assert not (noisy_project / "logs" / "not-begun").exists()
 
 
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_ctrl_c_outside_of_the_batches_of_a_training_ends_by_its_signal(
+    noisy_project: Path, command: str
+) -> None:
+    module = noisy_project / "src" / "my_project" / "data_modules" / "noisy.py"
+    module.write_text(
+        f"{NOISY}\n    def setup(self, stage: str) -> None:\n        raise KeyboardInterrupt\n"
+    )
+    options = ("--allow_untrained=true",) if command == "test" else ()
+    done = run_warm(noisy_project, command, *DATA, *QUIET, *options, "--name=set-up")
+    assert done.returncode == ended_by(signal.SIGINT), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_ends_a_loop_of_the_shell_too(noisy_project: Path) -> None:
     """A shell ends a loop with a command that the signal itself has ended, but not with one of status 130."""
     words = shlex.join([*DATA, *QUIET, "--trainer.max_epochs=500", "--name=looped"])

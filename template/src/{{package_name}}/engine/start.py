@@ -31,6 +31,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         hide_traceback()
         raise
+    except SystemExit as end:
+        # Outside of a training, Lightning turns Ctrl-C into an exit with status 1.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            hide_traceback()
+            raise end.__context__ from None
+        raise
 
 
 def hide_traceback() -> None:
