@@ -116,6 +116,27 @@ def test_a_checkpoint_cut_short_anywhere_is_called_damaged(noisy_project: Path) 
     succeed(noisy_project, "-c", textwrap.dedent(code), PYTHONPATH="src")
 
 
+def test_a_checkpoint_in_which_a_byte_has_changed_is_called_damaged(noisy_project: Path) -> None:
+    directory = fit(noisy_project, "--name=flipped", "--trainer.max_epochs=1", *STEPS)
+    for which in ("best", "last"):
+        path = directory / "checkpoints" / f"{which}.ckpt"
+        weights = load(directory, which)["state_dict"]["net.0.weight"].numpy().tobytes()
+        content = bytearray(path.read_bytes())
+        content[content.index(weights) + 3] ^= 64  # of the exponent of the first weight
+        if which == "best":
+            whole = path.read_bytes()
+            path.write_bytes(content)
+            line = fail(noisy_project, "test", "--run=flipped", *QUIET)
+            assert line.startswith(f"{path.relative_to(noisy_project)} is damaged")
+            path.write_bytes(whole)
+        else:
+            path.write_bytes(content)
+            output = succeed(
+                noisy_project, "fit", "--run=flipped", *QUIET, "--trainer.max_epochs=2"
+            )
+            assert "last.ckpt is damaged: best.ckpt takes its place" in output
+
+
 def test_what_was_best_stays_where_the_project_is_moved(
     noisy_project: Path, tmp_path: Path
 ) -> None:

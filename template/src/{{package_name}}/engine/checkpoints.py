@@ -7,6 +7,7 @@ import errno
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
@@ -20,6 +21,7 @@ from .plain_values import foreign_types
 
 # Errors of `torch.load` for a truncated file, or for a file that is no checkpoint
 DAMAGED_FILE_ERRORS = (
+    BadZipFile,
     EOFError,
     IsADirectoryError,
     KeyError,
@@ -145,14 +147,20 @@ def load_mapped(path: str | Path, device: str, weights_only: bool) -> Any:
     """Return what `torch.load` reads, with tensors that stay on disk.
 
     Raises:
-        EOFError: The file is cut short. For some lengths, PyTorch raises an OSError of an invalid argument instead.
+        EOFError: The file is cut short, or its bytes have changed, of which PyTorch would load whatever they mean.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=weights_only, mmap=True)
+        loaded = torch.load(path, map_location=device, weights_only=weights_only, mmap=True)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno != errno.EINVAL:  # which PyTorch raises for some lengths
             raise
         raise EOFError(f"{path} is cut short") from error
+    if is_zipfile(path):  # as all files that PyTorch writes since its release 1.6
+        with ZipFile(path) as archive:
+            changed = archive.testzip()  # compares checksums
+        if changed:
+            raise EOFError(f"{changed} in {path} has changed")
+    return loaded
 
 
 def not_a_checkpoint(path: str | Path) -> str:
