@@ -40,6 +40,11 @@ def begin(project: Path, *options: str) -> subprocess.Popen[str]:
 def test_a_run_in_training_is_tested_but_not_trained_by_another_process(
     noisy_project: Path,
 ) -> None:
+    """Meanwhile, the training writes signs of life into run.json, as often as this test can see."""
+    path = noisy_project / "src" / "my_project" / "engine" / "record.py"
+    code = path.read_text()
+    path.write_text(code.replace("SIGNS_OF_LIFE = 10.0", "SIGNS_OF_LIFE = 0.02"))
+    assert path.read_text() != code
     process = begin(noisy_project, *STEPS)
     (directory,) = runs(noisy_project, "long")
     before = sorted(directory.rglob("*.tfevents*"))

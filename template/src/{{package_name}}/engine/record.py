@@ -24,7 +24,7 @@ from .metrics_file import MetricsFile
 from .new_data import write_learned
 from .progress import leave_bar
 from .results import Results
-from .runs import read_run
+from .runs import read_run, record_locked
 from .saved_config import as_yaml
 from .training_end import why_ended, why_interrupted
 
@@ -244,18 +244,25 @@ class RunRecord(Callback):
                 self.facts[key] = self.entry[key]
             if self.first_stage == "fit":
                 self.facts["stopped"] = self.stopped
-        record = read_run(self.directory)
-        metrics = record.get("metrics", {})
-        record.update(self.facts)
-        record["commands"] = with_entry(record.get("commands", []), self.entry)
+        found: dict[str, float | None] = {}
         if may_read_metrics(trainer, status):
             found = finite_metrics(trainer)
             if self.results:
                 self.entry["metrics"] = found
-            if not self.results or self.results.of_the_run:
-                record["metrics"] = {**metrics, **found}
-        write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        with record_locked(self.directory):
+            self.update_record(found)
         self.saved_at = time.monotonic()
+
+    def update_record(self, metrics: dict[str, float | None]) -> None:
+        """Write the facts, the command's entry and these metrics into run.json."""
+        record = read_run(self.directory)
+        record.update(self.facts)
+        # Only once, because a test in another process may add its metrics during this training.
+        self.facts.pop("metrics", None)
+        record["commands"] = with_entry(record.get("commands", []), self.entry)
+        if metrics and (not self.results or self.results.of_the_run):
+            record["metrics"] = {**record.get("metrics", {}), **metrics}
+        write(self.directory / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def end_of(status: str) -> str | None:

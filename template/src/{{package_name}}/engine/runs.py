@@ -20,6 +20,8 @@ from ..utils.project import UserError, shown
 # An id of an earlier release, whose time is local, such as 20261123-182344-518074a3
 LOCAL_ID = re.compile(r"(?P<time>\d{8}-\d{6})-(?P<rest>\w+)")
 
+SECONDS_OF_AN_UPDATE = 10  # the most that another process takes to update run.json
+
 
 def new_id() -> str:
     """Return the id of a run that starts now: the time in UTC, to the microsecond, and two random digits."""
@@ -114,4 +116,22 @@ def locked(run: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # on Windows, releasing the lock deletes it
             Path(lock.lock_file).unlink()
+        lock.release()
+
+
+@contextmanager
+def record_locked(run: Path) -> Iterator[None]:
+    """Let one process at a time update run.json, because several commands may work on one run.
+
+    Where the file system has no locks, the last one to write wins.
+    """
+    lock = FileLock(run / ".record.lock", fallback_to_soft=False)
+    with suppress(OSError):
+        lock.acquire(timeout=SECONDS_OF_AN_UPDATE)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # on Windows, releasing the lock deletes it
+                Path(lock.lock_file).unlink()
         lock.release()
