@@ -98,7 +98,9 @@ def test_where_the_file_system_has_no_locks_runs_are_trained_without(
         module = ("-m", "lockless", "fit", *options, f"--trainer.max_epochs={epochs}")
         output = succeed(noisy_project, *module, PYTHONPATH="src")
         assert "lock" not in output.replace("lockless", "")
-    assert load(runs(noisy_project, "free")[0])["epoch"] == 1
+    (directory,) = runs(noisy_project, "free")
+    assert load(directory)["epoch"] == 1
+    assert not list(directory.glob(".*lock"))
 
 
 def test_the_processes_of_one_run_are_not_others_to_each_other(noisy_project: Path) -> None:

@@ -337,29 +337,26 @@ def test_the_suggested_model_fits_the_datasets(render: Render, dataset: str) -> 
     assert [model for model in answers["models"] if fits(dataset, model)]
 
 
-def test_the_last_message_names_a_folder_with_a_blank_in_quotes() -> None:
+def last_message(folder: str, system: str) -> str:
+    """Return what Copier says after a project is made in a folder, on an operating system."""
     jinja = Environment(loader=FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
-    message = jinja.from_string(SETTINGS["_message_after_copy"]).render(
-        project_name="nets",
+    return jinja.from_string(SETTINGS["_message_after_copy"]).render(
+        project_name="digits",
         datasets=["digits"],
         models=["simplenet"],
         chinese=False,
-        _copier_conf=SimpleNamespace(dst_path=Path("deep nets"), os="linux"),
+        _copier_conf=SimpleNamespace(dst_path=Path(folder), os=system),
     )
-    assert '\n  cd "deep nets"\n' in message
+
+
+def test_the_last_message_names_a_folder_with_a_blank_in_quotes() -> None:
+    assert '\n  cd "deep nets"\n' in last_message("deep nets", "linux")
 
 
 @pytest.mark.parametrize(("system", "lines"), [("linux", 2), ("macos", 2), ("windows", 1)])
 def test_the_last_message_breaks_no_command_on_windows(system: str, lines: int) -> None:
     """Windows' shells do not continue a command after a backslash."""
-    jinja = Environment(loader=FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
-    message = jinja.from_string(SETTINGS["_message_after_copy"]).render(
-        project_name="digits",
-        datasets=["digits"],
-        models=["simplenet"],
-        chinese=False,
-        _copier_conf=SimpleNamespace(dst_path="digits", os=system),
-    )
+    message = last_message("digits", system)
     command = message[message.index("uv run") : message.index("--name exp1")]
     assert len(command.splitlines()) == lines
     assert " ".join(command.replace("\\\n", "").split()).endswith(

@@ -21,7 +21,35 @@ from .pictures import PictureDataModule, Pictures, read_picture
 DATASET_ERRORS = (DatasetsError, OSError, RuntimeError, ValueError)
 
 
-class HuggingFaceDataModule(PictureDataModule):
+class HubPictureDataModule(PictureDataModule):
+    """What data modules of datasets on the Hub have in common: the classes, and the origin of the data.
+
+    Its attributes are `path`, the name of the dataset or its folder, and `revision`, which the Hub gives it.
+    """
+
+    path: str
+    revision: str
+
+    def _set_values(self, values: Sequence[Any], classes: Sequence[str]) -> None:
+        """Take the values of the label column, in the order of the labels, and the names of the classes."""
+        self.num_classes = len(values)
+        self.classes = list(classes)
+        self.label_of = {value: label for label, value in enumerate(values)}
+
+    def learned(self) -> dict[str, Any]:
+        """Return what predictions of new pictures need of the training split."""
+        return {"values": list(self.label_of), "classes": self.classes}
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The dataset's revision on the Hub, or the SHA-256 of the names and sizes of all files in the folder."""
+        folder = Path(self.path)
+        if folder.is_dir():
+            return names_and_sizes(folder)
+        return {f"{self.path} (revision)": self.revision}
+
+
+class HuggingFaceDataModule(HubPictureDataModule):
     """A dataset that is downloaded once, into a cache that all your projects share. HF_HOME in `.env` moves the cache.
 
     The classes are those of the label column. If it is no ClassLabel, they are its values in the training split,
@@ -64,7 +92,7 @@ class HuggingFaceDataModule(PictureDataModule):
             self._set_values(learned["values"], learned["classes"])
             return
 
-        builder = prepared(path, name)
+        builder = find_dataset(path, name, download=True)
         self.revision = builder.hash
         names = {"train": train_split, "test": test_split}
         if val_split is None and "validation" in builder.info.splits:
@@ -87,21 +115,11 @@ class HuggingFaceDataModule(PictureDataModule):
             values = sorted(set(self._labels("train")))
             self._set_values(values, [str(value) for value in values])
 
-    def _set_values(self, values: Sequence[Any], classes: Sequence[str]) -> None:
-        """Take the values of the label column, in the order of the labels, and the names of the classes."""
-        self.num_classes = len(values)
-        self.classes = list(classes)
-        self.label_of = {value: label for label, value in enumerate(values)}
-
-    def learned(self) -> dict[str, Any]:
-        """Return what predictions of new pictures need of the training split."""
-        return {"values": list(self.label_of), "classes": self.classes}
-
     def new_samples(self, path: str) -> NewPictures:
         """Return the pictures in a folder or a file; or those in a split, with their labels if it has some."""
         if Path(path).exists():
             return super().new_samples(path)
-        builder = prepared(self.path, self.config_name)
+        builder = find_dataset(self.path, self.config_name, download=True)
         rows = read_splits(builder, self.path, {"new": path})["new"]
         check_column(self.path, self.image_column, rows.features)
         columns: dict[str, list[Any]] = {"row": list(range(len(rows)))}
@@ -109,14 +127,6 @@ class HuggingFaceDataModule(PictureDataModule):
             columns["label"] = [self.label_of.get(value) for value in rows[self.label_column]]
         file = partial(stored_file, self._undecoded(rows), self.image_column)
         return NewPictures(file, columns, read_picture, self.input_shape, self.strict)
-
-    @property
-    def sha256(self) -> dict[str, str]:
-        """The dataset's revision on the Hub, or the SHA-256 of the names and sizes of all files in the folder."""
-        folder = Path(self.path)
-        if folder.is_dir():
-            return names_and_sizes(folder)
-        return {f"{self.path} (revision)": self.revision}
 
     def part(self, name: str) -> Pictures:
         """Return the set `train`, `val` or `test`, in the order of the split."""
@@ -144,11 +154,18 @@ class HuggingFaceDataModule(PictureDataModule):
         return list(self.splits[name][self.label_column])
 
 
-def prepared(path: str, name: str | None) -> DatasetBuilder:
-    """Return a dataset whose files are in the cache; raise UserError if it cannot be had."""
+def find_dataset(path: str, name: str | None, download: bool) -> DatasetBuilder:
+    """Return what is known of a dataset; raise UserError if it cannot be had.
+
+    Args:
+        path: Its name or folder.
+        name: Name of a part of it, if it has several.
+        download: Whether to download its files into the cache.
+    """
     try:
         builder = load_dataset_builder(path, name)
-        builder.download_and_prepare()
+        if download:
+            builder.download_and_prepare()
     except DATASET_ERRORS as error:
         reason = " ".join(str(error).split())
         raise UserError(f"there is no dataset {path} to be had: {reason}") from error
@@ -171,9 +188,13 @@ def read_splits(builder: DatasetBuilder, path: str, names: dict[str, str]) -> di
 
 def check_column(path: str, column: str, columns: Iterable[str]) -> None:
     """Raise UserError if a dataset has no such column."""
-    if column not in columns:
-        nearest = get_close_matches(column, columns, 1, cutoff=0)[0]
-        raise UserError(f"dataset {path} has no column {column}: did you mean {nearest}?")
+    if column in columns:
+        return
+    problem = f"dataset {path} has no column {column}"
+    close = get_close_matches(column, columns, 1)
+    if close:
+        raise UserError(f"{problem}: did you mean {close[0]}?")
+    raise UserError(f"{problem}: there are {', '.join(columns)}")
 
 
 def stored_file(rows: Dataset, column: str, position: int) -> Path | BytesIO:

@@ -7,29 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import (
-    ClassLabel,
-    DatasetBuilder,
-    Features,
-    Image,
-    ReadInstruction,
-    Value,
-    load_dataset_builder,
-)
+from datasets import ClassLabel, DatasetBuilder, Features, Image, ReadInstruction, Value
 from lightning.fabric.utilities import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine.new_pictures import NewPictures, picture_error
-from ..engine.picture_files import names_and_sizes
+from ..engine.new_pictures import NewPictures
 from ..utils.limits import PositiveInt
 from ..utils.new_data import read_learned
 from ..utils.parquet_rows import ParquetRows, Piece, RowError, pieces_of, rows_between, schema_of
 from ..utils.piece_order import STREAMS, PieceSampler, ShareSampler
 from ..utils.project import UserError
-from .huggingface import DATASET_ERRORS, check_column
+from .huggingface import HubPictureDataModule, check_column, find_dataset
 from .in_memory import Batch, check_processes
-from .pictures import PictureDataModule, read_picture
+from .pictures import read_or_name, read_picture
 
 WORKERS = [0, *(count for count in range(1, STREAMS + 1) if STREAMS % count == 0)]
 # Options that need all data at once
@@ -81,11 +72,7 @@ class StreamedPictures(Dataset[Batch]):
     def image(self, row: dict[str, Any], position: int) -> Tensor:
         """Return a row's picture, uint8 of shape (C, H, W); raise PictureError if it cannot be read."""
         file = stored_picture(row[self.image_column], position)
-        try:
-            return read_picture(file, self.shape)
-        # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
-        except Exception as error:
-            raise picture_error(file, position, error) from error
+        return read_or_name(file, position, self.shape)
 
     def label(self, row: dict[str, Any], position: int) -> int:
         """Return a row's label; raise RowError if its value is no class."""
@@ -117,7 +104,7 @@ class NewLabels(Sequence[int | None]):
         return self.label_of.get(str(value))
 
 
-class HuggingFaceStreamDataModule(PictureDataModule):
+class HuggingFaceStreamDataModule(HubPictureDataModule):
     """A dataset in Parquet files that does not have to fit onto the disk. Only what a batch needs is read.
 
     In training, the row groups of all files are shuffled, and pictures are shuffled within a buffer. The order depends
@@ -184,7 +171,7 @@ class HuggingFaceStreamDataModule(PictureDataModule):
 
     def _open(self) -> None:
         """Find the files of the dataset, and its columns."""
-        builder = load_builder(self.path, self.config_name)
+        builder = find_dataset(self.path, self.config_name, download=False)
         self.revision = builder.hash
         self.files = parquet_files(builder, self.path)
         first = next(iter(self.files.values()))[0]
@@ -204,7 +191,8 @@ class HuggingFaceStreamDataModule(PictureDataModule):
     def _set_classes(self, column: Any, classes: list[str] | None) -> None:
         """Take the classes from the type of the label column, or else from `classes`."""
         if isinstance(column, ClassLabel) and classes is None:
-            self._set_values(range(column.num_classes), column.names)
+            numbers = [str(number) for number in range(column.num_classes)]
+            self._set_values(numbers, column.names)
         elif isinstance(column, ClassLabel):
             problem = f"data.classes is set, but dataset {self.path} has its own"
             raise UserError(f"{problem}: leave it out")
@@ -213,24 +201,6 @@ class HuggingFaceStreamDataModule(PictureDataModule):
             raise UserError(f"{problem}: name its values, such as --data.classes '[cat, dog]'")
         else:
             self._set_values(classes, classes)
-
-    def _set_values(self, values: Sequence[Any], classes: Sequence[str]) -> None:
-        """Take the values of the label column, in the order of the labels, and the names of the classes."""
-        self.num_classes = len(values)
-        self.classes = list(classes)
-        self.label_of = {str(value): label for label, value in enumerate(values)}
-
-    def learned(self) -> dict[str, Any]:
-        """Return what predictions of new pictures need of the training split."""
-        return {"values": list(self.label_of), "classes": self.classes}
-
-    @property
-    def sha256(self) -> dict[str, str]:
-        """The dataset's revision on the Hub, or the SHA-256 of the names and sizes of all files in the folder."""
-        folder = Path(self.path)
-        if folder.is_dir():
-            return names_and_sizes(folder)
-        return {f"{self.path} (revision)": self.revision}
 
     def setup(self, stage: str) -> None:
         """Find the rows that the stage, `fit`, `validate`, `test` or `predict`, needs."""
@@ -326,15 +296,6 @@ def refuse_options(num_workers: int, options: dict[str, Any]) -> None:
             f"data.num_workers is {num_workers}, but must be one of {possible}, "
             f"because workers share {STREAMS} streams"
         )
-
-
-def load_builder(path: str, name: str | None) -> DatasetBuilder:
-    """Return what is known of a dataset, without its files; raise UserError if there is no such dataset."""
-    try:
-        return load_dataset_builder(path, name)
-    except DATASET_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"there is no dataset {path} to be had: {reason}") from error
 
 
 def parquet_files(builder: DatasetBuilder, path: str) -> dict[str, list[str]]:

@@ -21,10 +21,10 @@ from ..utils.new_data import read_learned
 from ..utils.project import UserError, project_root, shown
 from .augment import OFF, Augmentation
 from .in_memory import Batch, ImageTensors
-from .pictures import PictureDataModule
+from .pictures import NamedPictures, PictureDataModule
 
 
-class PackedPictures(ImageTensors):
+class PackedPictures(NamedPictures):
     """Decoded pictures in a file that is mapped into memory, and their labels.
 
     Args:
@@ -37,9 +37,8 @@ class PackedPictures(ImageTensors):
         self, images: MappedArray, labels: Tensor, names: Sequence[str] | None = None
     ) -> None:
         # Positions instead of pictures, so that a split copies the positions alone
-        super().__init__(torch.arange(len(labels)), labels)
+        super().__init__(torch.arange(len(labels)), labels, names)
         self.images = images
-        self.names = names
         self.held: ImageTensors | None = None  # the same on the training device
 
     def hold(self, device: torch.device) -> None:
@@ -53,14 +52,6 @@ class PackedPictures(ImageTensors):
             return self.held.__getitems__(indices)
         positions, labels = super().__getitems__(indices)
         return torch.from_numpy(self.images.array[positions.numpy()]), labels
-
-    def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Return what predictions.csv says of pictures: their files, if they have names, and their labels."""
-        labels = super().sample_columns(positions)
-        if self.names is None:
-            return labels
-        chosen = self.tensors[0][list(positions)].tolist()
-        return {"file": [self.names[position] for position in chosen], **labels}
 
 
 class PackedDataModule(PictureDataModule):

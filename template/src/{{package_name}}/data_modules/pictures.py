@@ -20,7 +20,31 @@ from .in_memory import Batch, ImageTensors, InMemoryDataModule
 MOST_WORKERS = 8
 
 
-class Pictures(ImageTensors):
+class NamedPictures(ImageTensors):
+    """Positions of pictures that are read when a batch needs them, and their labels. A subclass reads them.
+
+    Args:
+        positions: Positions of the pictures that belong to this set, int64 of shape (N,).
+        labels: Labels, int64 of shape (N,).
+        names: Names of all pictures for predictions.csv, by position. If None, they have none there.
+    """
+
+    def __init__(
+        self, positions: Tensor, labels: Tensor, names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(positions, labels)
+        self.names = names
+
+    def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Return what predictions.csv says of pictures: their files, if they have names, and their labels."""
+        labels = super().sample_columns(positions)
+        if self.names is None:
+            return labels
+        chosen = self.tensors[0][list(positions)].tolist()
+        return {"file": [self.names[position] for position in chosen], **labels}
+
+
+class Pictures(NamedPictures):
     """Pictures in files, and their labels.
 
     Args:
@@ -39,33 +63,18 @@ class Pictures(ImageTensors):
         labels: Tensor,
         names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(positions, labels)
+        super().__init__(positions, labels, names)
         self.file = file
         self.shape = shape
-        self.names = names
-
-    def sample_columns(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Return what predictions.csv says of pictures: their files, if they have names, and their labels."""
-        labels = super().sample_columns(positions)
-        if self.names is None:
-            return labels
-        chosen = self.tensors[0][list(positions)].tolist()
-        return {"file": [self.names[position] for position in chosen], **labels}
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return a whole batch: images, uint8 of shape (N, C, H, W), and labels, int64 of shape (N,)."""
         positions, labels = self[indices]
-        images = [self.read(position) for position in positions.tolist()]
+        images = [
+            read_or_name(self.file(position), position, self.shape)
+            for position in positions.tolist()
+        ]
         return torch.stack(images), labels
-
-    def read(self, position: int) -> Tensor:
-        """Return a picture as an image, uint8 of shape (C, H, W); raise PictureError if it cannot be read."""
-        file = self.file(position)
-        try:
-            return read_picture(file, self.shape)
-        # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
-        except Exception as error:
-            raise picture_error(file, position, error) from error
 
 
 class PictureDataModule(InMemoryDataModule):
@@ -140,6 +149,21 @@ class PictureDataModule(InMemoryDataModule):
     def augment_batch(self, images: Tensor, labels: Tensor) -> Batch:
         """Augment the images, and mix them and their labels if `augmentation` says so."""
         return self.augmentation.mix(self.augment(images), labels, self.num_classes)
+
+
+def read_or_name(file: Path | BytesIO, position: int, shape: tuple[int, ...]) -> Tensor:
+    """Return a picture as an image, uint8 of shape (C, H, W); raise PictureError if it cannot be read.
+
+    Args:
+        file: The file, or its content.
+        position: Position of the picture in the data, for the message.
+        shape: That shape.
+    """
+    try:
+        return read_picture(file, shape)
+    # Pillow raises many kinds of errors if a file is damaged, SyntaxError among them
+    except Exception as error:
+        raise picture_error(file, position, error) from error
 
 
 def read_picture(file: Path | BytesIO, shape: tuple[int, ...]) -> Tensor:

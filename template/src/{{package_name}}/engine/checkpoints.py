@@ -4,6 +4,7 @@ Read it if a checkpoint is refused as damaged, or as the checkpoint of another m
 """
 
 import errno
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -155,12 +156,26 @@ def load_mapped(path: str | Path, device: str, weights_only: bool) -> Any:
         if error.errno != errno.EINVAL:  # which PyTorch raises for some lengths
             raise
         raise EOFError(f"{path} is cut short") from error
-    if is_zipfile(path):  # as all files that PyTorch writes since its release 1.6
-        with ZipFile(path) as archive:
-            changed = archive.testzip()  # compares checksums
-        if changed:
-            raise EOFError(f"{changed} in {path} has changed")
+    changed = changed_part(Path(path), Path(path).stat().st_mtime_ns)
+    if changed:
+        raise EOFError(f"{changed} in {path} has changed")
     return loaded
+
+
+@cache
+def changed_part(path: Path, written: int) -> str | None:
+    """Return a part of a checkpoint whose checksum is wrong; None if there is none.
+
+    It reads the whole file, and so only once, unless it was written anew.
+
+    Args:
+        path: The file. One that is no zip archive, as before PyTorch 1.6, has no checksums.
+        written: When it was written, in nanoseconds.
+    """
+    if not is_zipfile(path):
+        return None
+    with ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def not_a_checkpoint(path: str | Path) -> str:

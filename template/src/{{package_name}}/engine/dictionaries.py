@@ -60,10 +60,7 @@ def entries_at(config: Any, path: Sequence[str]) -> list[dict[str, Any]]:
     for part in path:
         if not isinstance(node, Namespace):
             return []
-        init_args = node.get("init_args")
-        if isinstance(init_args, Namespace):
-            node = init_args
-        node = node.get(part)
+        node = value_of(node, part)
     if isinstance(node, list) and all(isinstance(entry, dict) for entry in node):
         return node
     return []
@@ -100,8 +97,13 @@ def depth_in_dictionary(config: Any, path: Sequence[str]) -> int:
             return len(path) - number
         if not isinstance(node, Namespace):
             return 0
-        init_args = node.get("init_args")
-        if isinstance(init_args, Namespace):
-            node = init_args
-        node = node.get(part)
+        node = value_of(node, part)
     return 0
+
+
+def value_of(block: Namespace, name: str) -> Any:
+    """Return the value of a key of a block, or of an argument of its class; None if it has none."""
+    init_args = block.get("init_args")
+    if isinstance(init_args, Namespace):
+        return init_args.get(name)
+    return block.get(name)

@@ -114,9 +114,7 @@ def locked(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # on Windows, releasing the lock deletes it
-            Path(lock.lock_file).unlink()
-        lock.release()
+        remove_lock(lock)
 
 
 @contextmanager
@@ -126,12 +124,22 @@ def record_locked(run: Path) -> Iterator[None]:
     Where the file system has no locks, the last one to write wins.
     """
     lock = FileLock(run / ".record.lock", fallback_to_soft=False)
-    with suppress(OSError):
+    is_held_elsewhere = False
+    try:
         lock.acquire(timeout=SECONDS_OF_AN_UPDATE)
+    except Timeout:
+        is_held_elsewhere = True
+    except OSError:  # the file system has no locks
+        pass
     try:
         yield
     finally:
-        if lock.is_locked:
-            with suppress(OSError):  # on Windows, releasing the lock deletes it
-                Path(lock.lock_file).unlink()
-        lock.release()
+        if not is_held_elsewhere:
+            remove_lock(lock)
+
+
+def remove_lock(lock: FileLock) -> None:
+    """Release a lock, and remove its file."""
+    with suppress(OSError):  # on Windows, releasing the lock deletes it
+        Path(lock.lock_file).unlink()
+    lock.release()
